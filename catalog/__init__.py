@@ -1,0 +1,1 @@
+"""What can be had: listings, versions, their files, and the starter shelf."""

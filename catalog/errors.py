@@ -1,0 +1,96 @@
+"""Named refusals of the catalogue.
+
+CatalogError
+├── UnknownListing
+├── UnknownVersion
+├── UnknownTask
+├── InvalidManifest
+├── BlobMissing
+├── BlobCorrupted
+├── StorageFull
+└── FetchError
+    ├── SourceUnreachable
+    ├── SourceMissing
+    └── DigestMismatch
+
+Each error carries the facts that a page needs as keyword arguments; the words for people,
+in both languages, are in marketplace.problems.
+"""
+
+from typing import ClassVar
+
+
+class CatalogError(Exception):
+    """Root of all refusals of the catalogue; `facts` are the values for the message."""
+
+    code: ClassVar[str] = "catalog-error"
+
+    def __init__(self, **facts: object) -> None:
+        self.facts = facts
+        super().__init__(", ".join(f"{k}={v}" for k, v in facts.items()))
+
+
+class UnknownListing(CatalogError):
+    """No listing has this name. Facts: name, and near (names that are close)."""
+
+    code = "unknown-listing"
+
+
+class UnknownVersion(CatalogError):
+    """The listing has no such version. Facts: name, version."""
+
+    code = "unknown-version"
+
+
+class UnknownTask(CatalogError):
+    """The task is not in the taxonomy. Facts: task."""
+
+    code = "unknown-task"
+
+
+class InvalidManifest(CatalogError):
+    """A manifest does not hold together. Facts: path (place in the manifest), why."""
+
+    code = "invalid-manifest"
+
+
+class BlobMissing(CatalogError):
+    """A file that a version names is not in the store. Facts: sha256, path."""
+
+    code = "blob-missing"
+
+
+class BlobCorrupted(CatalogError):
+    """A stored file no longer has its digest. Facts: sha256, path."""
+
+    code = "blob-corrupted"
+
+
+class StorageFull(CatalogError):
+    """The disk has no room. Facts: path, needed (bytes), free (bytes)."""
+
+    code = "storage-full"
+
+
+class FetchError(CatalogError):
+    """A file could not be fetched. Facts: source."""
+
+    code = "fetch-failed"
+
+
+class SourceUnreachable(FetchError):
+    """The source did not answer. Facts: source, why."""
+
+    code = "source-unreachable"
+
+
+class SourceMissing(FetchError):
+    """The source answers, but does not have the file. Facts: source, file."""
+
+    code = "source-missing"
+
+
+class DigestMismatch(FetchError):
+    """What came is not what was asked for. Facts: source, file, expected, got."""
+
+    code = "digest-mismatch"

@@ -1,0 +1,110 @@
+"""Named refusals of the deployer.
+
+DeployerError
+├── UnknownDeployment
+├── DeploymentExists
+├── InvalidName
+├── InvalidState
+├── UnknownRuntime
+├── RuntimeUnavailable
+├── ConversionFailed
+├── PackagingFailed
+└── ReplicaError
+    ├── StartFailed
+    ├── NotReady
+    ├── MemoryExceeded
+    └── ReplicaUnreachable
+
+Each error carries the facts that a page needs as keyword arguments; the words for people,
+in both languages, are in marketplace.problems.
+"""
+
+from typing import ClassVar
+
+
+class DeployerError(Exception):
+    """Root of all refusals of the deployer; `facts` are the values for the message."""
+
+    code: ClassVar[str] = "deployer-error"
+
+    def __init__(self, **facts: object) -> None:
+        self.facts = facts
+        super().__init__(", ".join(f"{k}={v}" for k, v in facts.items()))
+
+
+class UnknownDeployment(DeployerError):
+    """No deployment has this name. Facts: name."""
+
+    code = "unknown-deployment"
+
+
+class DeploymentExists(DeployerError):
+    """The name is taken by a running deployment. Facts: name, state."""
+
+    code = "deployment-exists"
+
+
+class InvalidName(DeployerError):
+    """A deployment's name must match [a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?. Facts: name."""
+
+    code = "invalid-name"
+
+
+class InvalidState(DeployerError):
+    """The deployment's state does not allow this. Facts: name, state, wanted."""
+
+    code = "invalid-state"
+
+
+class UnknownRuntime(DeployerError):
+    """No such runtime. Facts: runtime, known."""
+
+    code = "unknown-runtime"
+
+
+class RuntimeUnavailable(DeployerError):
+    """The runtime exists but does not answer here. Facts: runtime, why."""
+
+    code = "runtime-unavailable"
+
+
+class ConversionFailed(DeployerError):
+    """A source could not be turned into ONNX. Facts: source, why."""
+
+    code = "conversion-failed"
+
+
+class PackagingFailed(DeployerError):
+    """A runtime image could not be made or loaded. Facts: image, why."""
+
+    code = "packaging-failed"
+
+
+class ReplicaError(DeployerError):
+    """Something is wrong with a running server. Facts: replica."""
+
+    code = "replica-error"
+
+
+class StartFailed(ReplicaError):
+    """The server ended before it was ready. Facts: replica, exit, log (last lines)."""
+
+    code = "start-failed"
+
+
+class NotReady(ReplicaError):
+    """The server was not ready in time. Facts: replica, seconds, log (last lines)."""
+
+    code = "not-ready"
+
+
+class MemoryExceeded(ReplicaError):
+    """The server was stopped at its memory limit. Facts: replica, used, limit (bytes)."""
+
+    code = "memory-exceeded"
+
+
+class ReplicaUnreachable(ReplicaError):
+    """The server did not answer a request. Facts: replica, why."""
+
+    code = "replica-unreachable"

@@ -1,0 +1,94 @@
+"""The deployer's tables. Times are UTC and stored without a zone, on every database."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+from uuid import UUID, uuid4
+
+from sqlalchemy import JSON, MetaData
+from sqlmodel import Field, SQLModel
+
+
+def utcnow() -> datetime:
+    """Now in UTC, without a zone, as the tables store it."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+class DeployerTable(SQLModel):
+    """Base of the deployer's tables; constraint names are fixed so that migrations can name them."""
+
+    metadata: ClassVar[MetaData] = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+        }
+    )
+
+
+class DeploymentState(StrEnum):
+    """States of a deployment; `desired` is either live or stopped."""
+
+    pending = "pending"
+    building = "building"
+    starting = "starting"
+    live = "live"
+    degraded = "degraded"
+    updating = "updating"
+    sleeping = "sleeping"
+    stopping = "stopping"
+    stopped = "stopped"
+    failed = "failed"
+
+
+class StepState(StrEnum):
+    """States of one step of a deployment."""
+
+    waiting = "waiting"
+    running = "running"
+    done = "done"
+    failed = "failed"
+
+
+STEPS = ("fetch", "prepare", "package", "start", "health", "warm-up")
+
+
+class Deployment(DeployerTable, table=True):
+    """One running offer: what is wanted (`desired`) and what is seen (`state`)."""
+
+    __tablename__ = "deployment"
+    id: UUID = Field(default_factory=uuid4, primary_key=True)
+    name: str = Field(unique=True, max_length=48)
+    listing: str = Field(index=True)  # vendor/name
+    version: str  # 1.0.0
+    version_digest: str  # sha256:… of the version's manifest
+    task: str
+    runtime: str
+    device: str = "cpu"
+    owner: UUID = Field(index=True)
+    revision: int = 1  # counts starts of the workflow: retry and redeploy raise it
+    desired: str = DeploymentState.live
+    state: str = Field(default=DeploymentState.pending, index=True)
+    address: str = ""  # unix:/path or tcp:host:port of the replica
+    transport: str = ""  # unix | tcp
+    sandbox: str = ""  # full | partial | none
+    error_code: str = ""
+    error_facts: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    restarts: int = 0
+    created: datetime = Field(default_factory=utcnow)
+    updated: datetime = Field(default_factory=utcnow)
+
+
+class DeploymentEvent(DeployerTable, table=True):
+    """One line of a deployment's history; `id` orders them and is the SSE event id."""
+
+    __tablename__ = "deployment_event"
+    id: int | None = Field(default=None, primary_key=True)
+    deployment_id: UUID = Field(foreign_key="deployment.id", index=True)
+    revision: int = 1
+    kind: str = "step"  # step | state
+    name: str  # the step's name, or the state's
+    state: str = ""  # of a step: running | done | failed
+    detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    at: datetime = Field(default_factory=utcnow)

@@ -1,0 +1,1 @@
+"""The shop: accounts, deployments as a service, gateway, API, pages and CLI."""
