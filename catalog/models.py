@@ -1,17 +1,17 @@
-"""The catalogue's tables. Times are UTC and stored without a zone, on every database."""
+"""The catalogue's tables. Times are aware and in UTC."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from sqlalchemy import JSON, MetaData, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, MetaData, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 
 def utcnow() -> datetime:
-    """Now in UTC, without a zone, as the tables store it."""
-    return datetime.now(UTC).replace(tzinfo=None)
+    """Now, as an aware time in UTC."""
+    return datetime.now(UTC)
 
 
 class CatalogTable(SQLModel):
@@ -98,7 +98,7 @@ class Version(CatalogTable, table=True):
     state: str = VersionState.draft
     manifest: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     digest: str = Field(index=True)  # sha256:… of the canonical manifest
-    size: int  # bytes of all files
+    size: int = Field(sa_type=BigInteger)  # bytes of all files
     license_package: str  # SPDX expression
     license_weights: str
     source: str = ""  # where the files came from, as a market import SOURCE
@@ -114,7 +114,7 @@ class Artifact(CatalogTable, table=True):
     version_id: UUID = Field(foreign_key="version.id", index=True)
     path: str  # inside the model folder
     sha256: str = Field(index=True, max_length=64)
-    size: int
+    size: int = Field(sa_type=BigInteger)
 
 
 class ShelfItem(CatalogTable, table=True):
@@ -124,8 +124,8 @@ class ShelfItem(CatalogTable, table=True):
     id: str = Field(primary_key=True)  # the entry's id; its listing is opc-market/<id>
     position: int = 0  # smallest first
     state: str = ShelfState.waiting
-    done: int = 0  # bytes fetched
-    total: int = 0  # bytes to fetch
+    done: int = Field(default=0, sa_type=BigInteger)  # bytes fetched
+    total: int = Field(default=0, sa_type=BigInteger)  # bytes to fetch
     error_code: str = ""
     error_facts: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     updated: datetime = Field(default_factory=utcnow)

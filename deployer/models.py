@@ -1,4 +1,4 @@
-"""The deployer's tables. Times are UTC and stored without a zone, on every database."""
+"""The deployer's tables. Times are aware and in UTC."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -10,8 +10,8 @@ from sqlmodel import Field, SQLModel
 
 
 def utcnow() -> datetime:
-    """Now in UTC, without a zone, as the tables store it."""
-    return datetime.now(UTC).replace(tzinfo=None)
+    """Now, as an aware time in UTC."""
+    return datetime.now(UTC)
 
 
 class DeployerTable(SQLModel):

@@ -24,7 +24,12 @@ class Setting(NamedTuple):
 SETTINGS = (
     Setting("home", "~/.opc-market", "Folder that holds all state.", "存放全部状态的目录。"),
     Setting("host", "127.0.0.1", "Address that the gateway listens on.", "网关监听的地址。"),
-    Setting("port", "8000", "Port that the gateway listens on; 0 takes a free one.", "网关监听的端口；0 表示任取空闲端口。"),
+    Setting(
+        "port",
+        "8000",
+        "Port that the gateway listens on; 0 takes a free one.",
+        "网关监听的端口；0 表示任取空闲端口。",
+    ),
     Setting(
         "public_url",
         "",
@@ -78,7 +83,9 @@ SETTINGS = (
     ),
     Setting("max_body", "33554432", "Largest request body, in bytes.", "请求体的上限（字节）。"),
     Setting("log_level", "info", "Least level of the log: debug, info, warning, error.", "日志的最低级别。"),
-    Setting("lang", "zh", "Language where the visitor states none: zh or en.", "访客未表明语言时使用：zh 或 en。"),
+    Setting(
+        "lang", "zh", "Language where the visitor states none: zh or en.", "访客未表明语言时使用：zh 或 en。"
+    ),
 )
 
 
@@ -168,7 +175,9 @@ def _integer(raw: Mapping[str, str], name: str, least: int, most: int) -> int:
     except ValueError:
         value = least - 1
     if not least <= value <= most:
-        raise SettingError(f"{variable(name)}={raw[name]!r}: a whole number from {least} to {most} is expected")
+        raise SettingError(
+            f"{variable(name)}={raw[name]!r}: a whole number from {least} to {most} is expected"
+        )
     return value
 
 

@@ -1,0 +1,9 @@
+"""Alembic's environment: runs on the connection that marketplace.db hands over."""
+
+from alembic import context
+
+from marketplace.db import METADATA
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, target_metadata=list(METADATA), render_as_batch=True)
+context.run_migrations()
