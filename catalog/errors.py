@@ -4,6 +4,7 @@ CatalogError
 ├── UnknownListing
 ├── UnknownVersion
 ├── UnknownTask
+├── VersionTaken
 ├── InvalidManifest
 ├── BlobMissing
 ├── BlobCorrupted
@@ -11,7 +12,8 @@ CatalogError
 └── FetchError
     ├── SourceUnreachable
     ├── SourceMissing
-    └── DigestMismatch
+    ├── DigestMismatch
+    └── ArchiveInvalid
 
 Each error carries the facts that a page needs as keyword arguments; the words for people,
 in both languages, are in marketplace.problems.
@@ -46,6 +48,12 @@ class UnknownTask(CatalogError):
     """The task is not in the taxonomy. Facts: task."""
 
     code = "unknown-task"
+
+
+class VersionTaken(CatalogError):
+    """The listing has other content under this version number already. Facts: name, version."""
+
+    code = "version-taken"
 
 
 class InvalidManifest(CatalogError):
@@ -94,3 +102,9 @@ class DigestMismatch(FetchError):
     """What came is not what was asked for. Facts: source, file, expected, got."""
 
     code = "digest-mismatch"
+
+
+class ArchiveInvalid(FetchError):
+    """An archive is broken or is not what it declares. Facts: source, why."""
+
+    code = "archive-invalid"

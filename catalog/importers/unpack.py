@@ -1,0 +1,134 @@
+"""Named files out of an archive, and nothing else.
+
+The names on disk are ours, never the archive's, so that no entry can climb out of its folder. Every
+file has a declared size that is checked before and while it is unpacked, so that a bomb stops early.
+An inner path may go into an archive within the archive: `pkg/model.zip!tokenizer.json`.
+"""
+
+import gzip
+import hashlib
+import lzma
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import IO
+
+from catalog.errors import ArchiveInvalid, DigestMismatch, SourceMissing
+from catalog.storage import CHUNK, require_room, storage_errors, sync
+
+LIMIT = 4 << 30  # bytes of one unpacked file, or of all that is passed over in a tar
+_BROKEN = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    gzip.BadGzipFile,
+    EOFError,
+    NotImplementedError,  # a compression that Python does not have
+    RuntimeError,  # an encrypted member
+)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file wanted: its path in the archive, where to put it, and what it must be if known."""
+
+    inner: str
+    out: Path
+    size: int | None = None
+    sha256: str | None = None
+
+
+def unpack(archive: Path, members: Iterable[Member]) -> None:
+    """Take these files out; raises SourceMissing, ArchiveInvalid, DigestMismatch or StorageFull."""
+    wanted = list(members)
+    plain = [m for m in wanted if "!" not in m.inner]
+    nested = sorted((m for m in wanted if "!" in m.inner), key=lambda m: m.inner.partition("!")[0])
+    try:
+        if plain:
+            _unpack_plain(archive, plain)
+    except _BROKEN as error:
+        raise ArchiveInvalid(source=archive.name, why=f"{type(error).__name__}: {error}") from error
+    for outer, group in groupby(nested, key=lambda m: m.inner.partition("!")[0]):
+        inside = list(group)
+        with tempfile.TemporaryDirectory(dir=inside[0].out.parent) as folder:
+            middle = Path(folder) / Path(outer).name
+            unpack(archive, [Member(outer, middle)])
+            unpack(
+                middle, [Member(m.inner.partition("!")[2], m.out, m.size, m.sha256) for m in inside]
+            )
+
+
+def _unpack_plain(archive: Path, members: list[Member]) -> None:
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as opened:
+            for member in members:
+                _from_zip(archive, opened, member)
+    elif archive.name.endswith((".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tar.xz")):
+        _from_tar(archive, members)
+    else:
+        raise ArchiveInvalid(source=archive.name, why="neither a zip nor a tar archive")
+
+
+def _from_zip(archive: Path, opened: zipfile.ZipFile, member: Member) -> None:
+    try:
+        info = opened.getinfo(member.inner)
+    except KeyError:
+        raise SourceMissing(source=archive.name, file=member.inner) from None
+    with opened.open(info) as file:
+        _write(archive, member, file, info.file_size)
+
+
+def _from_tar(archive: Path, members: list[Member]) -> None:
+    """One walk through the tar, which is a stream: stops when everything wanted has been seen."""
+    left = {m.inner: m for m in members}
+    passed = 0
+    with tarfile.open(archive, "r|*") as opened:
+        for info in opened:
+            passed += info.size
+            if passed > LIMIT:
+                raise ArchiveInvalid(source=archive.name, why=f"more than {LIMIT} bytes unpacked")
+            # A link could name anything: only plain files count as found.
+            if info.name in left and info.isreg():
+                file = opened.extractfile(info)
+                if file is not None:
+                    _write(archive, left.pop(info.name), file, info.size)
+            if not left:
+                return
+    raise SourceMissing(source=archive.name, file=next(iter(left)))
+
+
+def _write(archive: Path, member: Member, file: IO[bytes], declared: int) -> None:
+    """Copy one file out, never more than its declared size, and check size and digest."""
+    size = declared if member.size is None else member.size
+    if declared != size or size > LIMIT:
+        why = f"{member.inner} is {declared} bytes, {size} were expected"
+        raise ArchiveInvalid(source=archive.name, why=why)
+    member.out.parent.mkdir(parents=True, exist_ok=True)
+    require_room(member.out.parent, size)
+    half = member.out.with_name(member.out.name + ".half")
+    digest, written = hashlib.sha256(), 0
+    try:
+        with storage_errors(member.out.parent, size), half.open("wb") as out:
+            while piece := file.read(CHUNK):
+                written += len(piece)
+                if written > size:
+                    why = f"{member.inner} is longer than the {size} bytes it declares"
+                    raise ArchiveInvalid(source=archive.name, why=why)
+                digest.update(piece)
+                out.write(piece)
+            sync(out)
+        if written < size:
+            raise ArchiveInvalid(source=archive.name, why=f"{member.inner} is cut off")
+        if member.sha256 is not None and digest.hexdigest() != member.sha256:
+            raise DigestMismatch(
+                source=archive.name, file=member.inner, expected=member.sha256, got=digest.hexdigest()
+            )
+        half.replace(member.out)
+    finally:
+        half.unlink(missing_ok=True)
