@@ -10,7 +10,8 @@ from typing import Protocol
 class Progress(Protocol):
     """Called with bytes or items done and in all, and a short note; total 0 means not known."""
 
-    def __call__(self, done: int, total: int, note: str = "") -> None: ...
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        """Report."""
 
 
 def silent(done: int, total: int, note: str = "") -> None:

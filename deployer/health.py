@@ -1,0 +1,72 @@
+"""Talks to a running server over its unix socket or TCP port: is it ready, and does it answer."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from deployer.errors import NotReady, ReplicaUnreachable, StartFailed
+from deployer.spec import Replica, ReplicaState
+
+POLL = 0.01  # seconds; a probe over a unix socket costs less than a millisecond
+
+
+def client(address: str, *, key: str = "", timeout: float = 60.0) -> httpx.Client:
+    """An HTTP client for a replica's address, unix:/path or tcp:host:port."""
+    scheme, _, place = address.partition(":")
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    if scheme == "unix":
+        transport = httpx.HTTPTransport(uds=place)
+        return httpx.Client(transport=transport, base_url="http://replica", headers=headers, timeout=timeout)
+    return httpx.Client(base_url=f"http://{place}", headers=headers, timeout=timeout, trust_env=False)
+
+
+def wait_ready(
+    replica: Replica,
+    look: Callable[[], Replica | None],
+    logs: Callable[[], str],
+    *,
+    key: str = "",
+    deadline: float,
+) -> float:
+    """Wait until the server says that it is ready; returns the seconds that it took.
+
+    `look` gives the replica as its runtime sees it. Raises StartFailed when the server ends first,
+    NotReady after `deadline` seconds; both carry the last lines of its log.
+    """
+    began = time.monotonic()
+    with client(replica.address, key=key, timeout=5.0) as http:
+        while True:
+            if _is_ready(http):
+                return time.monotonic() - began
+            seen = look()
+            if seen is None or seen.state == ReplicaState.gone:
+                raise StartFailed(
+                    replica=replica.id, exit=seen.exit if seen else "gone", log=_last_lines(logs())
+                )
+            if time.monotonic() - began > deadline:
+                raise NotReady(replica=replica.id, seconds=deadline, log=_last_lines(logs()))
+            time.sleep(POLL)
+
+
+def _is_ready(http: httpx.Client) -> bool:
+    try:
+        return http.get("/v2/health/ready").status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
+
+
+def predict(
+    replica_id: str, address: str, body: dict[str, Any], *, key: str = "", lang: str = "en"
+) -> httpx.Response:
+    """POST a body to the server's /predict; raises ReplicaUnreachable when no answer comes."""
+    try:
+        with client(address, key=key, timeout=120.0) as http:
+            return http.post("/predict", json=body, headers={"Accept-Language": lang})
+    except httpx.TransportError as error:
+        raise ReplicaUnreachable(replica=replica_id, why=str(error) or type(error).__name__) from error
+
+
+def _last_lines(log: str, count: int = 12) -> str:
+    return "\n".join(log.strip().splitlines()[-count:])

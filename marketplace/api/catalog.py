@@ -1,0 +1,144 @@
+"""GET /api/listings and /api/shelf: what can be had, open to everybody."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Router, get
+from litestar.concurrency import sync_to_thread
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+from litestar.response import ServerSentEvent, ServerSentEventMessage
+from msgspec.json import encode
+from sqlmodel import Session
+
+from catalog import listings, shelf
+from catalog.models import Vendor
+from marketplace import problems
+from marketplace.api.schemas import ListingDetail, ListingPage, listing_detail, listing_out
+from marketplace.auth import Viewer
+from marketplace.db import read_session
+from marketplace.services import Services
+
+
+@dataclass(frozen=True)
+class ShelfItemOut:
+    """One entry of the starter shelf and how far it has come, in bytes."""
+
+    id: str
+    name: str
+    state: str
+    done: int
+    total: int
+    error: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class ShelfOut:
+    """How full the starter shelf is."""
+
+    ready: int
+    total: int
+    failed: int
+    items: list[ShelfItemOut]
+
+
+@get("/listings", sync_to_thread=True)
+def search(
+    db: NamedDependency[Session],
+    viewer: NamedDependency[Viewer],
+    q: FromQuery[str] = "",
+    task: FromQuery[str | None] = None,
+    vertical: FromQuery[str | None] = None,
+    kind: FromQuery[str | None] = None,
+    limit: FromQuery[int] = 50,
+    offset: FromQuery[int] = 0,
+) -> ListingPage:
+    """Search the shelf; every word of `q` must occur in a title, summary, name or task."""
+    page = listings.search_listings(
+        db,
+        q=q,
+        task=task,
+        vertical=vertical,
+        kind=kind,
+        limit=max(1, min(limit, 200)),
+        offset=max(0, min(offset, 1 << 31)),
+    )
+    items = [
+        listing_out(row, listings.current_version(db, row), _vendor(db, row.vendor_id), viewer.lang)
+        for row in page.items
+    ]
+    return ListingPage(items, page.total)
+
+
+@get("/listings/{vendor:str}/{name:str}", sync_to_thread=True)
+def show(
+    db: NamedDependency[Session], viewer: NamedDependency[Viewer], vendor: FromPath[str], name: FromPath[str]
+) -> ListingDetail:
+    """One listing with its cards, manifest and versions."""
+    row = listings.get_listing(db, f"{vendor}/{name}")
+    return listing_detail(
+        row,
+        listings.current_version(db, row),
+        _vendor(db, row.vendor_id),
+        listings.versions_of(db, row),
+        viewer.lang,
+    )
+
+
+def _vendor(db: Session, vendor_id: object) -> Vendor:
+    vendor = db.get(Vendor, vendor_id)
+    if vendor is None:
+        raise LookupError(f"listing without its vendor {vendor_id}")
+    return vendor
+
+
+@get("/shelf", sync_to_thread=True)
+def shelf_state(db: NamedDependency[Session], viewer: NamedDependency[Viewer]) -> ShelfOut:
+    """How far the starter shelf is filled."""
+    return shelf_out(db, viewer.lang)
+
+
+def shelf_out(db: Session, lang: str) -> ShelfOut:
+    """The shelf's state with its failures in words."""
+    status = shelf.shelf_status(db)
+    items = [
+        ShelfItemOut(
+            item.id,
+            f"opc-market/{item.id}",
+            item.state,
+            item.done,
+            item.total,
+            problems.problem(item.error_code, lang, **item.error_facts).to_dict()
+            if item.error_code
+            else None,
+        )
+        for item in status.items
+    ]
+    return ShelfOut(status.ready, status.total, status.failed, items)
+
+
+@get("/shelf/events")
+async def shelf_events(
+    services: NamedDependency[Services], viewer: NamedDependency[Viewer]
+) -> ServerSentEvent:
+    """The shelf's state whenever it changes, until every entry is ready or failed."""
+    return ServerSentEvent(_shelf_stream(services, viewer.lang))
+
+
+async def _shelf_stream(services: Services, lang: str) -> AsyncIterator[ServerSentEventMessage]:
+    def read() -> ShelfOut:
+        with read_session(services.engine) as db:
+            return shelf_out(db, lang)
+
+    seen = services.hub.version("shelf")
+    while True:
+        state = await sync_to_thread(read)
+        yield ServerSentEventMessage(event="shelf", data=encode(state).decode())
+        if state.ready + state.failed == state.total:
+            yield ServerSentEventMessage(event="end", data="{}")
+            return
+        seen = await services.hub.wait("shelf", seen, timeout=15)
+
+
+router = Router("/api", route_handlers=[search, show, shelf_state, shelf_events], tags=["catalogue"])

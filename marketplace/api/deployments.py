@@ -1,0 +1,227 @@
+"""/api/deployments: deploy, watch, call, stop, remove."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Response, Router, delete, get, post
+from litestar.concurrency import sync_to_thread
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.response import ServerSentEvent, ServerSentEventMessage
+from msgspec.json import encode
+from sqlmodel import Session
+
+from deployer import deployments
+from deployer.models import DeploymentState
+from marketplace import metering, provisioning
+from marketplace.api.schemas import DeploymentOut, DeploymentPage, deployment_out, steps_out
+from marketplace.auth import AnyRequest, Viewer, require
+from marketplace.db import read_session
+from marketplace.services import Services
+from marketplace.workflows import topic
+
+# A stream ends here: nothing more happens by itself, or the goal is reached.
+SETTLED = frozenset({DeploymentState.live, DeploymentState.failed, DeploymentState.stopped})
+
+
+@dataclass(frozen=True)
+class DeployRequest:
+    """What to deploy: vendor/name[@version]; the rest has defaults."""
+
+    listing: str
+    name: str | None = None
+    runtime: str | None = None
+    device: str | None = None
+
+
+@dataclass(frozen=True)
+class KeyOut:
+    """A new key in plain text, shown once."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class LogsOut:
+    """The last lines of a server's log."""
+
+    logs: str
+
+
+@post("/", status_code=202, sync_to_thread=True)
+def create(
+    data: JSONBody[DeployRequest],
+    services: NamedDependency[Services],
+    db: NamedDependency[Session],
+    viewer: NamedDependency[Viewer],
+) -> DeploymentOut:
+    """Begin a deployment; the answer comes at once, with its key."""
+    made = provisioning.deploy(
+        services,
+        db,
+        viewer.account(db),
+        listing=data.listing,
+        name=data.name,
+        runtime=data.runtime,
+        device=data.device,
+    )
+    return _out(services, db, made.deployment.name, viewer.lang, key=made.key)
+
+
+@get("/", sync_to_thread=True)
+def board(
+    services: NamedDependency[Services], db: NamedDependency[Session], viewer: NamedDependency[Viewer]
+) -> DeploymentPage:
+    """All deployments, the newest first."""
+    used = metering.totals(db)
+    rows = deployments.list_deployments(db)
+    items = [
+        deployment_out(services, db, row, viewer.lang, usage=used.get(row.name, metering.Usage()))
+        for row in rows
+    ]
+    return DeploymentPage(items, len(items))
+
+
+@get("/{name:str}", sync_to_thread=True)
+def show(
+    services: NamedDependency[Services],
+    db: NamedDependency[Session],
+    viewer: NamedDependency[Viewer],
+    name: FromPath[str],
+) -> DeploymentOut:
+    """One deployment."""
+    return _out(services, db, name, viewer.lang)
+
+
+@post("/{name:str}/stop", status_code=200, sync_to_thread=True)
+def stop(
+    services: NamedDependency[Services],
+    db: NamedDependency[Session],
+    viewer: NamedDependency[Viewer],
+    name: FromPath[str],
+) -> DeploymentOut:
+    """Stop a deployment, or cancel one on its way."""
+    provisioning.stop(services, db, name)
+    return _out(services, db, name, viewer.lang)
+
+
+@post("/{name:str}/retry", status_code=202, sync_to_thread=True)
+def retry(
+    services: NamedDependency[Services],
+    db: NamedDependency[Session],
+    viewer: NamedDependency[Viewer],
+    name: FromPath[str],
+) -> DeploymentOut:
+    """Begin a failed or stopped deployment again."""
+    provisioning.retry(services, db, name)
+    return _out(services, db, name, viewer.lang)
+
+
+@delete("/{name:str}", sync_to_thread=True)
+def remove(services: NamedDependency[Services], db: NamedDependency[Session], name: FromPath[str]) -> None:
+    """Stop a deployment and forget it."""
+    provisioning.remove(services, db, name)
+
+
+@post("/{name:str}/keys", sync_to_thread=True)
+def new_key(
+    services: NamedDependency[Services],
+    db: NamedDependency[Session],
+    viewer: NamedDependency[Viewer],
+    name: FromPath[str],
+) -> KeyOut:
+    """One more key for a deployment."""
+    return KeyOut(provisioning.new_key(services, db, viewer.account(db), name))
+
+
+@get("/{name:str}/logs", sync_to_thread=True)
+def logs(
+    services: NamedDependency[Services],
+    db: NamedDependency[Session],
+    name: FromPath[str],
+    tail: FromQuery[int] = 200,
+) -> LogsOut:
+    """The last lines of the server's log."""
+    return LogsOut(provisioning.logs(services, db, name, max(1, min(tail, 10_000))))
+
+
+@post("/{name:str}/predict", status_code=200, sync_to_thread=True)
+def predict(
+    data: JSONBody[dict[str, Any]],
+    services: NamedDependency[Services],
+    db: NamedDependency[Session],
+    viewer: NamedDependency[Viewer],
+    name: FromPath[str],
+) -> Response[bytes]:
+    """Try a deployment without its key; the answer is the server's own."""
+    answer = provisioning.predict(services, db, name, data, lang=viewer.lang)
+    media_type = answer.headers.get("content-type", "application/json")
+    return Response(answer.content, status_code=answer.status_code, media_type=media_type)
+
+
+@get("/{name:str}/events", sync_to_thread=True)
+def events(
+    request: AnyRequest,
+    services: NamedDependency[Services],
+    db: NamedDependency[Session],
+    name: FromPath[str],
+    after: FromQuery[int] = 0,
+) -> ServerSentEvent:
+    """A deployment's history as it is written, with the progress of the running step between the lines.
+
+    Takes up behind `after` or the Last-Event-ID header; ends when the deployment is live, failed or stopped.
+    """
+    deployments.get_deployment(db, name)
+    last = request.headers.get("last-event-id", "")
+    return ServerSentEvent(_stream(services, name, int(last) if last.isdecimal() else after))
+
+
+async def _stream(services: Services, name: str, after: int) -> AsyncIterator[ServerSentEventMessage]:
+    seen = services.hub.version(topic(name))
+    while True:
+        messages, after, over = await sync_to_thread(_news, services, name, after)
+        for message in messages:
+            yield message
+        if over:
+            return
+        seen = await services.hub.wait(topic(name), seen, timeout=15)
+
+
+def _news(services: Services, name: str, after: int) -> tuple[list[ServerSentEventMessage], int, bool]:
+    """What happened behind `after`: the messages, the last id, and whether the stream is over."""
+    with read_session(services.engine) as db:
+        row = deployments.get_deployment(db, name)
+        messages = []
+        for event in deployments.events_after(db, row.id, after):
+            after = event.id or after
+            data = {
+                "name": event.name,
+                "state": event.state,
+                "detail": event.detail,
+                "at": event.at,
+                "revision": event.revision,
+            }
+            messages.append(
+                ServerSentEventMessage(event=event.kind, id=str(after), data=encode(data).decode())
+            )
+        for step in steps_out(services, db, row):
+            if step.progress:
+                messages.append(ServerSentEventMessage(event="progress", data=encode(step).decode()))
+        over = row.state in SETTLED
+        if over:
+            messages.append(ServerSentEventMessage(event="end", data=encode({"state": row.state}).decode()))
+        return messages, after, over
+
+
+def _out(services: Services, db: Session, name: str, lang: str, key: str | None = None) -> DeploymentOut:
+    row = deployments.get_deployment(db, name)
+    return deployment_out(services, db, row, lang, usage=metering.usage_of(db, name), key=key)
+
+
+router = Router(
+    "/api/deployments",
+    route_handlers=[create, board, show, stop, retry, remove, new_key, logs, predict, events],
+    guards=[require("opc")],
+    tags=["deployments"],
+)

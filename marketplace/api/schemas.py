@@ -1,0 +1,213 @@
+"""What the JSON API answers; the pages read the same values."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session
+
+from catalog.models import Listing, Vendor, Version
+from deployer import deployments
+from deployer.models import Deployment
+from marketplace import metering, problems
+from marketplace.services import Services
+
+
+@dataclass(frozen=True)
+class VendorOut:
+    """Who publishes a listing."""
+
+    name: str
+    title_zh: str
+    title_en: str
+    verified: bool
+
+
+@dataclass(frozen=True)
+class ListingOut:
+    """A listing as lists show it; `title` and `summary` are in the asker's language."""
+
+    name: str
+    kind: str
+    task: str
+    verticals: list[str]
+    languages: list[str]
+    title: str
+    summary: str
+    title_zh: str
+    title_en: str
+    summary_zh: str
+    summary_en: str
+    version: str
+    size: int
+    license_package: str
+    license_weights: str
+    vendor: VendorOut
+
+
+@dataclass(frozen=True)
+class VersionOut:
+    """One version in a listing's history."""
+
+    number: str
+    state: str
+    digest: str
+    size: int
+    created: datetime
+
+
+@dataclass(frozen=True)
+class ListingDetail(ListingOut):
+    """A listing with its cards, the newest version's manifest and all versions."""
+
+    card_zh: str = ""
+    card_en: str = ""
+    manifest: dict[str, Any] = field(default_factory=dict)
+    versions: list[VersionOut] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ListingPage:
+    """One page of a search."""
+
+    items: list[ListingOut]
+    total: int
+
+
+@dataclass(frozen=True)
+class StepOut:
+    """One step of a deployment; `progress` only while it runs."""
+
+    name: str
+    state: str
+    seconds: float | None
+    detail: dict[str, Any]
+    progress: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class UsageOut:
+    """What a deployment was used."""
+
+    requests: int
+    errors: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class DeploymentOut:
+    """A deployment; `deployment` is its name, `key` is there once, in the answer to its creation."""
+
+    deployment: str
+    listing: str
+    version: str
+    task: str
+    state: str
+    desired: str
+    endpoint: str
+    runtime: str
+    device: str
+    transport: str
+    sandbox: str
+    revision: int
+    restarts: int
+    created: datetime
+    updated: datetime
+    error: dict[str, Any] | None
+    steps: list[StepOut]
+    usage: UsageOut
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class DeploymentPage:
+    """All deployments."""
+
+    items: list[DeploymentOut]
+    total: int
+
+
+def listing_out(listing: Listing, version: Version, vendor: Vendor, lang: str) -> ListingOut:
+    """A listing for a list."""
+    return ListingOut(**_listing_values(listing, version, vendor, lang))
+
+
+def listing_detail(
+    listing: Listing, version: Version, vendor: Vendor, versions: list[Version], lang: str
+) -> ListingDetail:
+    """A listing for its own page."""
+    return ListingDetail(
+        **_listing_values(listing, version, vendor, lang),
+        card_zh=listing.card_zh,
+        card_en=listing.card_en,
+        manifest=version.manifest,
+        versions=[VersionOut(v.number, v.state, v.digest, v.size, v.created) for v in versions],
+    )
+
+
+def _listing_values(listing: Listing, version: Version, vendor: Vendor, lang: str) -> dict[str, Any]:
+    plain = (
+        "name",
+        "kind",
+        "task",
+        "verticals",
+        "languages",
+        "title_zh",
+        "title_en",
+        "summary_zh",
+        "summary_en",
+    )
+    return {
+        **{name: getattr(listing, name) for name in plain},
+        "title": getattr(listing, f"title_{lang}"),
+        "summary": getattr(listing, f"summary_{lang}"),
+        "version": version.number,
+        "size": version.size,
+        "license_package": version.license_package,
+        "license_weights": version.license_weights,
+        "vendor": VendorOut(vendor.name, vendor.title_zh, vendor.title_en, vendor.verified),
+    }
+
+
+def deployment_out(
+    services: Services,
+    db: Session,
+    row: Deployment,
+    lang: str,
+    *,
+    usage: metering.Usage,
+    key: str | None = None,
+) -> DeploymentOut:
+    """A deployment as it is now, with the steps of its present revision."""
+    error = problems.problem(row.error_code, lang, **row.error_facts).to_dict() if row.error_code else None
+    plain = ("listing", "version", "task", "state", "desired", "runtime", "device", "transport", "sandbox")
+    return DeploymentOut(
+        deployment=row.name,
+        endpoint=f"{services.settings.url}/d/{row.name}",
+        **{name: getattr(row, name) for name in plain},
+        revision=row.revision,
+        restarts=row.restarts,
+        created=row.created,
+        updated=row.updated,
+        error=error,
+        steps=steps_out(services, db, row),
+        usage=UsageOut(usage.requests, usage.errors, usage.tokens),
+        key=key,
+    )
+
+
+def steps_out(services: Services, db: Session, row: Deployment) -> list[StepOut]:
+    """The steps with the progress of the one that runs."""
+    live = services.progress.get(row.name)
+    return [
+        StepOut(
+            step.name,
+            step.state,
+            round(step.seconds, 3) if step.seconds is not None else None,
+            step.detail,
+            {"done": live.done, "total": live.total, "note": live.note}
+            if live and live.step == step.name and step.state == "running"
+            else None,
+        )
+        for step in deployments.steps_of(db, row)
+    ]

@@ -1,0 +1,236 @@
+"""The shop: API and pages on a unix socket behind the gateway. Run as `python -m marketplace.app`."""
+
+import json
+import logging
+import os
+import secrets
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvicorn
+from deployer.runtimes.docker import DockerRuntime
+from deployer.runtimes.process import ProcessRuntime
+from litestar import Litestar, Response
+from litestar.config.app import AppConfig
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.openapi.config import OpenAPIConfig
+from sqlmodel import Session
+
+from catalog import shelf
+from catalog.errors import CatalogError
+from deployer.errors import DeployerError
+from marketplace import accounts, problems, supervision, workflows
+from marketplace.api import catalog as catalog_api
+from marketplace.api import deployments as deployments_api
+from marketplace.api import operations
+from marketplace.auth import SAFE, AnyRequest, provide_viewer, refuse_foreign
+from marketplace.db import migrate, open_engine, read_session, transaction, write_session
+from marketplace.errors import MarketError
+from marketplace.events import Hub
+from marketplace.i18n import negotiate
+from marketplace.routes import RouteTable
+from marketplace.services import Services, home_secret
+from marketplace.settings import Settings, load
+
+log = structlog.get_logger()
+
+
+def open_services(settings: Settings) -> Services:
+    """Open the home: database, secret, runtimes; nothing runs yet."""
+    for folder in (settings.home, settings.run_dir, settings.home / "logs"):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine = open_engine(settings.database_url)
+    migrate(engine)
+    hub = Hub()
+    runtimes = {
+        "process": ProcessRuntime(settings.home, settings.run_dir),
+        "docker": DockerRuntime(settings.home, settings.run_dir, base=settings.runtime_base),
+    }
+    return Services(settings, engine, runtimes, hub, RouteTable(hub), home_secret(settings.home))
+
+
+def provide_db(request: AnyRequest, services: Services) -> Iterator[Session]:
+    """Dependency `db`: a session that may write only where the request may change something.
+
+    Handlers commit themselves, so that work is enqueued after the commit.
+    """
+    opened = read_session if request.method in SAFE else write_session
+    with opened(services.engine) as db:
+        yield db
+
+
+def on_refusal(request: AnyRequest, error: CatalogError | DeployerError | MarketError) -> Response[Any]:
+    """A named error in the asker's words, as a page for browsers and problem+json for programs."""
+    return _answer(request, problems.problem_of(error, negotiate(request)))
+
+
+def on_http_error(request: AnyRequest, error: HTTPException) -> Response[Any]:
+    """What litestar refuses by itself, in our words."""
+    lang = negotiate(request)
+    if error.status_code == 404:
+        problem = problems.problem("not-found", lang, path=request.url.path)
+    elif error.status_code == 405:
+        problem = problems.problem("method-not-allowed", lang, path=request.url.path, method=request.method)
+    elif error.status_code == 413:
+        problem = problems.problem("too-large", lang, limit=request.app.state.services.settings.max_body)
+    elif error.status_code < 500:
+        extra = error.extra if isinstance(error.extra, list) else []
+        why = "; ".join(f"{e.get('key', '')}: {e.get('message', '')}" for e in extra if isinstance(e, dict))
+        problem = problems.problem("invalid-request", lang, why=why or error.detail)
+    else:
+        return on_fault(request, error)
+    return _answer(request, problem)
+
+
+def on_fault(request: AnyRequest, error: Exception) -> Response[Any]:
+    """Anything unforeseen: a number for the person, the traceback for the log."""
+    incident = secrets.token_hex(4)
+    log.error("unforeseen error", incident=incident, path=request.url.path, exc_info=error)
+    return _answer(request, problems.problem("internal-error", negotiate(request), incident=incident))
+
+
+def _answer(request: AnyRequest, problem: problems.Problem) -> Response[Any]:
+    from marketplace.pages import problem_page  # pages import the app's parts
+
+    if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/"):
+        return problem_page(request, problem)
+    headers = {"Retry-After": "2"} if problem.status == 503 else {}
+    body = json.dumps(problem.to_dict(), ensure_ascii=False, default=str)
+    return Response(body, status_code=problem.status, media_type=problems.MEDIA_TYPE, headers=headers)
+
+
+def create_app(services: Services) -> Litestar:
+    """The shop over opened services."""
+    from marketplace import pages
+
+    async def provide_services() -> Services:
+        return services
+
+    return Litestar(
+        route_handlers=[
+            *operations.handlers,
+            catalog_api.router,
+            deployments_api.router,
+            *pages.routers(),
+        ],
+        dependencies={
+            "services": Provide(provide_services),
+            "db": Provide(provide_db, sync_to_thread=True),
+            "viewer": Provide(provide_viewer, sync_to_thread=True),
+        },
+        before_request=refuse_foreign,
+        lifespan=[_lifespan],
+        state=State({"services": services}),
+        exception_handlers={
+            CatalogError: on_refusal,
+            DeployerError: on_refusal,
+            MarketError: on_refusal,
+            HTTPException: on_http_error,
+            Exception: on_fault,
+        },
+        openapi_config=OpenAPIConfig(title="OPC Market", version="0.1.0", path="/api", render_plugins=[]),
+        request_max_body_size=services.settings.max_body,
+        template_config=pages.template_config(),
+        on_app_init=[_no_default_logging],
+        debug=False,
+    )
+
+
+def _no_default_logging(config: AppConfig) -> AppConfig:
+    config.logging_config = None  # structlog writes the log, see _configure_logging
+    return config
+
+
+@asynccontextmanager
+async def _lifespan(app: Litestar) -> AsyncIterator[None]:
+    services: Services = app.state.services
+    workflows.launch(services)
+    with transaction(services.engine) as db:
+        account = accounts.first_account(db)
+        key = accounts.replace_home_key(db, account)
+        shelf.ensure_items(db, services.settings.shelf, services.settings.shelf_only)
+        waiting = shelf.waiting(db)
+    _write_server_json(services.settings, key)
+    services.routes.publish()
+    workflows.start_shelf(secrets.token_hex(4), waiting)
+    watcher = supervision.Watcher(services)
+    watcher.start()
+    try:
+        yield
+    finally:
+        watcher.stop()
+        (services.settings.home / "server.json").unlink(missing_ok=True)
+        workflows.close()
+        for runtime in services.runtimes.values():
+            runtime.close()
+
+
+def _write_server_json(settings: Settings, key: str) -> None:
+    """Tell the CLI of this machine where the shop is and how to enter; readable by its owner alone."""
+    path = settings.home / "server.json"
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    content = json.dumps({"url": settings.url, "key": key, "pid": os.getpid()})
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(content)
+    fresh.replace(path)
+
+
+def _configure_logging(level: str) -> None:
+    number = getattr(logging, level.upper())
+    logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr, format="%(message)s")
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+    )
+
+
+def _end_with_parent(server: uvicorn.Server) -> None:
+    """Shut down when standard input ends: the supervisor holds its other end."""
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        server.should_exit = True
+
+    threading.Thread(target=wait, name="lifeline", daemon=True).start()
+
+
+def main() -> None:
+    """Serve the shop on its socket until told to stop."""
+    settings = load()
+    _configure_logging(settings.log_level)
+    app = create_app(open_services(settings))
+    socket = settings.shop_socket
+    Path(socket).unlink(missing_ok=True)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            uds=str(socket),
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=3,
+            lifespan="on",
+        )
+    )
+    if os.environ.get("MARKET_LIFELINE") == "stdin":
+        _end_with_parent(server)
+    server.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""What people do with deployments: deploy, stop, retry, remove, read logs, call, and ask for a key."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from catalog.listings import get_version
+from sqlmodel import Session
+
+from deployer import deployments, health
+from deployer.errors import InvalidState, RuntimeUnavailable
+from deployer.models import Deployment, DeploymentState
+from marketplace import accounts, metering, workflows
+from marketplace.db import transaction
+from marketplace.models import Account
+from marketplace.services import Services
+
+SERVING = frozenset({DeploymentState.live, DeploymentState.degraded})
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A deployment on its way, and its key in plain text, which is shown once."""
+
+    deployment: Deployment
+    key: str
+
+
+def deploy(
+    services: Services,
+    db: Session,
+    account: Account,
+    *,
+    listing: str,
+    name: str | None = None,
+    runtime: str | None = None,
+    device: str | None = None,
+) -> Deployed:
+    """Begin to deploy vendor/name[@version]; the work goes on after this returns.
+
+    Raises UnknownListing, UnknownVersion, InvalidName, DeploymentExists, UnknownRuntime and
+    RuntimeUnavailable before anything is made.
+    """
+    offer, version = get_version(db, listing)
+    chosen = services.runtime(runtime or services.settings.runtime)
+    availability = chosen.available()
+    if not availability.ok:
+        raise RuntimeUnavailable(runtime=chosen.name, why=availability.why)
+    deployment = deployments.create_deployment(
+        db,
+        deployments.NewDeployment(
+            name=name or offer.name.partition("/")[2],
+            listing=offer.name,
+            version=version.number,
+            version_digest=version.digest,
+            task=offer.task,
+            runtime=chosen.name,
+            device=device or "cpu",
+            owner=account.id,
+        ),
+    )
+    accounts.revoke_keys(db, deployment.name)
+    key = accounts.create_key(db, account, deployment.name)
+    _commit_and_start(services, db, deployment)
+    return Deployed(deployment, key)
+
+
+def retry(services: Services, db: Session, name: str) -> Deployment:
+    """Begin a failed or stopped deployment again, with its keys; raises InvalidState for any other."""
+    deployment = deployments.get_deployment(db, name)
+    if deployment.state not in deployments.RESTING:
+        raise InvalidState(name=name, state=deployment.state, wanted="retry")
+    deployment.restarts = 0
+    deployments.begin_again(db, deployment)
+    _commit_and_start(services, db, deployment)
+    return deployment
+
+
+def _commit_and_start(services: Services, db: Session, deployment: Deployment) -> None:
+    db.commit()
+    db.refresh(deployment)
+    services.routes.publish()
+    notify(services, deployment.name)
+    workflows.start_deploy(deployment)
+
+
+def stop(services: Services, db: Session, name: str) -> Deployment:
+    """Stop a deployment, or cancel one that is on its way; raises InvalidState when it is stopped."""
+    deployment = deployments.get_deployment(db, name)
+    deployments.ask_to_stop(db, deployment)
+    db.commit()
+    services.routes.wait_in_force(services.routes.publish(), timeout=2)
+    notify(services, name)
+    workflows.stop_replica(services, deployment.runtime, deployments.replica_id(deployment))
+    with transaction(services.engine) as own:
+        row = deployments.get_deployment(own, name)
+        if row.desired == DeploymentState.stopped and row.state == DeploymentState.stopping:
+            row.address = row.transport = row.sandbox = ""
+            deployments.set_state(own, row, DeploymentState.stopped)
+    services.routes.publish()
+    notify(services, name)
+    db.refresh(deployment)
+    return deployment
+
+
+def remove(services: Services, db: Session, name: str) -> None:
+    """Stop a deployment when it runs, then forget it and revoke its keys."""
+    deployment = deployments.get_deployment(db, name)
+    if deployment.state not in deployments.RESTING:
+        db.commit()
+        stop(services, db, name)
+        db.commit()
+        deployment = deployments.get_deployment(db, name)
+    accounts.revoke_keys(db, name)
+    deployments.remove_deployment(db, deployment)
+    db.commit()
+    services.routes.publish()
+    notify(services, name)
+
+
+def logs(services: Services, db: Session, name: str, tail: int = 200) -> str:
+    """The last lines that the deployment's server wrote."""
+    deployment = deployments.get_deployment(db, name)
+    return services.runtime(deployment.runtime).logs(deployments.replica_id(deployment), tail)
+
+
+def new_key(services: Services, db: Session, account: Account, name: str) -> str:
+    """One more key for a deployment; the plain text is shown once."""
+    deployment = deployments.get_deployment(db, name)
+    key = accounts.create_key(db, account, deployment.name)
+    db.commit()
+    services.routes.wait_in_force(services.routes.publish(), timeout=2)
+    return key
+
+
+def predict(
+    services: Services, db: Session, name: str, body: dict[str, Any], *, lang: str = "zh"
+) -> httpx.Response:
+    """Send a body to the deployment's /predict, as its try-it box does; counted as usage of the shop.
+
+    Raises InvalidState unless it serves, and ReplicaUnreachable when no answer comes.
+    """
+    deployment = deployments.get_deployment(db, name)
+    if deployment.state not in SERVING or not deployment.address:
+        raise InvalidState(name=name, state=deployment.state, wanted=DeploymentState.live)
+    db.commit()  # a model may think for long: no transaction stays open meanwhile
+    replica = deployments.replica_id(deployment)
+    key = services.replica_key(replica) if deployment.transport == "tcp" else ""
+    response = health.predict(replica, deployment.address, body, key=key, lang=lang)
+    metering.count_try(services.engine, name, response.status_code, len(response.content))
+    return response
+
+
+def notify(services: Services, name: str) -> None:
+    """Wake the pages that show this deployment or the board."""
+    services.hub.notify(workflows.topic(name))
+    services.hub.notify(workflows.BOARD)

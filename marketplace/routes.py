@@ -1,0 +1,64 @@
+"""What the gateway must know: which deployment is where, and which keys open what."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from deployer.deployments import replica_id
+from deployer.models import Deployment, DeploymentState
+from marketplace.accounts import HOME_SCOPE, live_keys
+from marketplace.events import Hub
+
+TOPIC = "routes"
+
+
+class RouteTable:
+    """Numbers the states of the routing table and knows which one the gateway has in force."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._in_force = 0
+        self._gateway_seen = False
+        self._changed = threading.Condition()
+
+    def publish(self) -> int:
+        """Tell the gateway that routes or keys changed; call after the commit."""
+        return self._hub.notify(TOPIC)
+
+    def confirm(self, version: int) -> None:
+        """The gateway says that it has `version` in force."""
+        with self._changed:
+            self._gateway_seen = True
+            self._in_force = version
+            self._changed.notify_all()
+
+    def wait_in_force(self, version: int, timeout: float) -> bool:
+        """Wait until the gateway routes by `version` or a later one; at once when there is no gateway."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: not self._gateway_seen or self._in_force >= version, timeout
+            )
+
+
+def snapshot(db: Session, replica_key: Callable[[str], str]) -> dict[str, Any]:
+    """Routes by deployment name, and what each key (by digest) opens."""
+    deployments = db.exec(select(Deployment).where(col(Deployment.state) != DeploymentState.stopped)).all()
+    return {
+        "routes": {
+            d.name: {
+                "address": d.address,
+                "state": d.state,
+                "key": replica_key(replica_id(d)) if d.transport == "tcp" else "",
+            }
+            for d in deployments
+        },
+        "keys": {
+            key.digest: {
+                "id": str(key.id),
+                "deployments": [key.deployment] if key.deployment not in ("", HOME_SCOPE) else ["*"],
+            }
+            for key in live_keys(db)
+        },
+    }

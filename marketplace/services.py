@@ -1,0 +1,61 @@
+"""What the running shop holds: settings, database, runtimes, and who is told about changes."""
+
+import hmac
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from deployer.errors import UnknownRuntime
+from deployer.runtimes import Runtime
+from marketplace.events import Hub
+from marketplace.routes import RouteTable
+from marketplace.settings import Settings
+
+
+@dataclass(frozen=True)
+class StepProgress:
+    """How far the running step of a deployment is; kept in memory only, it is old in a second."""
+
+    step: str
+    done: int
+    total: int
+    note: str
+
+
+@dataclass
+class Services:
+    """Passed to whatever acts for the shop; one for each process."""
+
+    settings: Settings
+    engine: Engine
+    runtimes: Mapping[str, Runtime]
+    hub: Hub
+    routes: RouteTable
+    secret: bytes
+    progress: dict[str, StepProgress] = field(default_factory=dict)
+
+    def runtime(self, name: str) -> Runtime:
+        """The runtime of this name; raises UnknownRuntime."""
+        if name not in self.runtimes:
+            raise UnknownRuntime(runtime=name, known=sorted(self.runtimes))
+        return self.runtimes[name]
+
+    def replica_key(self, replica: str) -> str:
+        """The key that a replica on TCP asks for; the same after a restart, and kept nowhere."""
+        return hmac.new(self.secret, replica.encode(), "sha256").hexdigest()
+
+
+def home_secret(home: Path) -> bytes:
+    """32 random bytes of this home, made at the first start and readable by its owner alone."""
+    path = home / "secret"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_bytes()
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_bytes(32))
+    return path.read_bytes()

@@ -1,0 +1,123 @@
+"""Keeps what is wanted running: looks at the runtimes every second and acts on the reconciler's plan."""
+
+import threading
+import time
+
+import structlog
+
+from catalog.models import utcnow
+from deployer import deployments, reconciler
+from deployer.errors import DeployerError
+from deployer.models import Deployment, DeploymentState
+from deployer.spec import Replica
+from marketplace import provisioning, workflows
+from marketplace.db import read_session, transaction
+from marketplace.services import Services
+
+log = structlog.get_logger()
+
+PERIOD = 1.0  # seconds between two looks
+MOST_RESTARTS = 5  # in a row; a replica that then lived CALM seconds starts the count anew
+CALM = 60.0
+
+
+class Watcher:
+    """The thread that looks and acts."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._end = threading.Event()
+        self._not_before: dict[str, float] = {}  # back-off by deployment
+        self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, after the look under way."""
+        self._end.set()
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        first = True
+        while first or not self._end.wait(PERIOD):
+            try:
+                self.look(first=first)
+            except Exception:
+                log.exception("reconciler")
+            first = False
+
+    def look(self, *, first: bool = False) -> None:
+        """Compare once and act; at the first look after a start, ended processes are nobody's fault."""
+        services = self._services
+        with read_session(services.engine) as db:
+            rows = deployments.list_deployments(db)
+            seen = self._seen({row.runtime for row in rows}, first)
+            plan = reconciler.plan(rows, seen)
+        for runtime, replica in plan.stop:
+            self._stop_if_unwanted(runtime, replica)
+        for row in plan.stopped:
+            self._call_stopped(row)
+        for row in plan.resume:
+            workflows.start_deploy(row)  # a workflow that runs or is over is not started again
+        for row, _ in plan.restart:
+            self._restart(row, blame=not first)
+
+    def _seen(self, used: set[str], first: bool) -> dict[str, list[Replica]]:
+        """Replicas by runtime; one that nobody uses is asked only once, for what an earlier life left."""
+        seen = {}
+        for name, runtime in self._services.runtimes.items():
+            if name not in used and not first:
+                continue
+            try:
+                if runtime.available().ok:
+                    seen[name] = runtime.list()
+            except DeployerError as error:
+                log.warning("runtime does not answer", runtime=name, why=str(error))
+        return seen
+
+    def _stop_if_unwanted(self, runtime: str, replica: str) -> None:
+        # A deployment may have been made since the plan's rows were read.
+        with read_session(self._services.engine) as db:
+            rows = deployments.list_deployments(db)
+        wanted = {deployments.replica_id(r) for r in rows if r.desired == DeploymentState.live}
+        if replica not in wanted:
+            log.info("stopping a replica that nobody wants", replica=replica, runtime=runtime)
+            workflows.stop_replica(self._services, runtime, replica)
+
+    def _call_stopped(self, row: Deployment) -> None:
+        with transaction(self._services.engine) as db:
+            fresh = deployments.get_deployment(db, row.name)
+            if fresh.state == DeploymentState.stopping:
+                deployments.set_state(db, fresh, DeploymentState.stopped)
+        provisioning.notify(self._services, row.name)
+
+    def _restart(self, row: Deployment, *, blame: bool) -> None:
+        """Start a replica that ended again, slower each time, and give up after MOST_RESTARTS."""
+        if time.monotonic() < self._not_before.get(row.name, 0.0):
+            return
+        services = self._services
+        runtime = services.runtime(row.runtime)
+        replica = runtime.inspect(deployments.replica_id(row))
+        cause = replica.exit if replica else "gone"
+        tail = runtime.logs(deployments.replica_id(row), 12) if blame else ""
+        with transaction(services.engine) as db:
+            fresh = deployments.get_deployment(db, row.name)
+            if fresh.revision != row.revision or fresh.desired != DeploymentState.live:
+                return
+            calm = (utcnow() - fresh.updated).total_seconds() > CALM
+            fresh.restarts = (0 if calm else fresh.restarts) + int(blame)
+            facts = {"exit": cause, "restarts": fresh.restarts, "log": tail, "replica": row.name}
+            log.warning("replica ended", deployment=row.name, cause=cause, restarts=fresh.restarts)
+            if fresh.restarts > MOST_RESTARTS:
+                deployments.set_failed(db, fresh, "crash-loop", facts, DeploymentState.failed)
+                again = False
+            else:
+                deployments.begin_again(db, fresh)
+                again = True
+        services.routes.publish()
+        provisioning.notify(services, row.name)
+        if again:
+            self._not_before[row.name] = time.monotonic() + min(30.0, 2.0 ** (fresh.restarts - 1))
+            workflows.start_deploy(fresh)

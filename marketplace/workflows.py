@@ -1,0 +1,369 @@
+"""Durable work: bringing a deployment up and filling the starter shelf survive a kill of the shop.
+
+Each step may run twice. A step never raises what a person caused or can mend: it writes the cause
+into the deployment and says that the workflow is over.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import structlog
+from dbos import DBOS, DBOSConfig, SetWorkflowID
+from sqlmodel import Session
+
+import catalog.errors
+import deployer.errors
+import deployer.optimizer.convert.bert
+import deployer.optimizer.convert.linear_text
+from catalog import blobs, listings, shelf
+from deployer import deployments, lifecycle
+from deployer.models import STEPS, Deployment, DeploymentState, StepState
+from deployer.spec import Limits, Replica, ReplicaSpec
+from marketplace.db import read_session, transaction
+from marketplace.services import Services, StepProgress
+
+log = structlog.get_logger()
+
+# Raised only when steps change their order or meaning: workflows of another version are not resumed.
+APPLICATION_VERSION = "1"
+BOARD = "deployments"
+BUILDERS: shelf.Builders = {
+    "bert-encoder": deployer.optimizer.convert.bert.build,
+    "linear-text": deployer.optimizer.convert.linear_text.build,
+}
+_bound: list[Services] = []
+_shelf_lock = threading.Lock()
+
+
+class Superseded(Exception):
+    """The deployment was stopped, removed or begun again while this step ran."""
+
+
+def topic(deployment: str) -> str:
+    """The hub's topic of one deployment."""
+    return f"deployment:{deployment}"
+
+
+def launch(services: Services) -> None:
+    """Open the workflow database and take up what a killed shop left unfinished."""
+    _bound[:] = [services]
+    config = DBOSConfig(
+        name="opc-market",
+        system_database_url=services.settings.workflow_database_url,
+        application_version=APPLICATION_VERSION,
+        executor_id="shop",
+        log_level="ERROR",
+        enable_otlp=False,
+        max_executor_threads=16,
+    )
+    DBOS(config=config)
+    DBOS.launch()
+
+
+def close() -> None:
+    """Let go of the workflow database; what runs is taken up at the next start."""
+    DBOS.destroy(workflow_completion_timeout_sec=0)
+    _bound.clear()
+
+
+# Deployments
+
+
+def workflow_id(deployment: Deployment) -> str:
+    """Id of the workflow of the present revision."""
+    return f"deploy-{deployment.id}-{deployment.revision}"
+
+
+def start_deploy(deployment: Deployment) -> None:
+    """Start the workflow of the present revision; starting it twice starts it once."""
+    with SetWorkflowID(workflow_id(deployment)):
+        DBOS.start_workflow(deploy_workflow, str(deployment.id), deployment.revision)
+
+
+@DBOS.workflow(name="deploy")
+def deploy_workflow(deployment_id: str, revision: int) -> str:
+    """Bring one revision of a deployment up, step by step."""
+    for step in STEPS:
+        outcome = perform(deployment_id, revision, step)
+        if outcome != "done":
+            return outcome
+    return go_live(deployment_id, revision)
+
+
+@DBOS.step(name="perform")
+def perform(deployment_id: str, revision: int, step: str) -> str:
+    """Run one step; returns done, failed or superseded."""
+    services, uid = _bound[0], UUID(deployment_id)
+    try:
+        deployment = _begin_step(services, uid, revision, step)
+        detail = _ACTIONS[step](services, deployment)
+        _end_step(services, uid, revision, step, detail)
+    except Superseded:
+        return "superseded"
+    except (catalog.errors.CatalogError, deployer.errors.DeployerError) as error:
+        _fail(services, uid, revision, step, error.code, error.facts)
+        return "failed"
+    except Exception:
+        log.exception("step failed", deployment=deployment_id, step=step)
+        _fail(services, uid, revision, step, "internal-error", {"step": step})
+        return "failed"
+    return "done"
+
+
+@DBOS.step(name="go-live")
+def go_live(deployment_id: str, revision: int) -> str:
+    """Say that the deployment is live, once the gateway routes to it."""
+    services = _bound[0]
+    try:
+        with transaction(services.engine) as db:
+            deployment = _current(db, UUID(deployment_id), revision)
+            name = deployment.name
+            deployments.set_state(db, deployment, DeploymentState.live)
+    except Superseded:
+        return "superseded"
+    services.routes.wait_in_force(services.routes.publish(), timeout=5)
+    _tell(services, name)
+    return "live"
+
+
+def _current(db: Session, uid: UUID, revision: int) -> Deployment:
+    deployment = db.get(Deployment, uid)
+    if deployment is None or deployment.revision != revision or deployment.desired != DeploymentState.live:
+        raise Superseded
+    return deployment
+
+
+_STATE_OF_STEP = {
+    "fetch": DeploymentState.building,
+    "prepare": DeploymentState.building,
+    "package": DeploymentState.building,
+    "start": DeploymentState.starting,
+    "health": DeploymentState.starting,
+    "warm-up": DeploymentState.starting,
+}
+
+
+def _begin_step(services: Services, uid: UUID, revision: int, step: str) -> Deployment:
+    with transaction(services.engine) as db:
+        deployment = _current(db, uid, revision)
+        if deployment.state != _STATE_OF_STEP[step]:
+            deployments.set_state(db, deployment, _STATE_OF_STEP[step])
+        deployments.record(db, deployment, "step", step, StepState.running)
+        db.flush()
+        db.refresh(deployment)
+        db.expunge(deployment)
+    _tell(services, deployment.name)
+    return deployment
+
+
+def _end_step(services: Services, uid: UUID, revision: int, step: str, detail: dict[str, Any]) -> None:
+    with transaction(services.engine) as db:
+        deployment = _current(db, uid, revision)
+        deployments.record(db, deployment, "step", step, StepState.done, **detail)
+        name = deployment.name
+    services.progress.pop(name, None)
+    _tell(services, name)
+
+
+def _fail(services: Services, uid: UUID, revision: int, step: str, code: str, facts: dict[str, Any]) -> None:
+    """Write the cause down and leave nothing half-made behind."""
+    try:
+        with transaction(services.engine) as db:
+            deployment = _current(db, uid, revision)
+            deployments.record(db, deployment, "step", step, StepState.failed)
+            deployments.set_failed(db, deployment, code, _plain(facts), DeploymentState.failed)
+            name, runtime, replica = deployment.name, deployment.runtime, deployments.replica_id(deployment)
+    except Superseded:
+        return
+    services.progress.pop(name, None)
+    stop_replica(services, runtime, replica)
+    services.routes.publish()
+    _tell(services, name)
+
+
+def stop_replica(services: Services, runtime: str, replica: str) -> None:
+    """Stop a replica; when its runtime does not answer now, the reconciler tries again."""
+    try:
+        services.runtime(runtime).stop(replica)
+    except deployer.errors.DeployerError as error:
+        log.warning("replica not stopped", replica=replica, why=str(error))
+
+
+def _plain(facts: dict[str, Any]) -> dict[str, Any]:
+    return {k: v if isinstance(v, str | int | float | bool | list) else str(v) for k, v in facts.items()}
+
+
+def _tell(services: Services, name: str) -> None:
+    services.hub.notify(topic(name))
+    services.hub.notify(BOARD)
+
+
+def _progress(services: Services, deployment: Deployment, step: str) -> Callable[..., None]:
+    """A Progress that shows at most four times a second, and gives up when nobody wants the work."""
+    last = [0.0]
+
+    def report(done: int, total: int, note: str = "") -> None:
+        if time.monotonic() - last[0] < 0.25 and done != total:
+            return
+        last[0] = time.monotonic()
+        _still_wanted(services, deployment)()
+        services.progress[deployment.name] = StepProgress(step, done, total, note)
+        services.hub.notify(topic(deployment.name))
+
+    return report
+
+
+def _still_wanted(services: Services, deployment: Deployment) -> Callable[[], None]:
+    def check() -> None:
+        with read_session(services.engine) as db:
+            _current(db, deployment.id, deployment.revision)
+
+    return check
+
+
+def replica_spec(services: Services, deployment: Deployment) -> ReplicaSpec:
+    """What the deployment's runtime is asked to start."""
+    replica = deployments.replica_id(deployment)
+    settings = services.settings
+    return ReplicaSpec(
+        id=replica,
+        deployment=deployment.name,
+        model_dir=blobs.model_dir(settings.home, deployment.version_digest),
+        limits=Limits(memory=settings.replica_memory, threads=settings.replica_threads),
+        key=services.replica_key(replica),
+    )
+
+
+def _fetch(services: Services, deployment: Deployment) -> dict[str, Any]:
+    """Make sure that every file of the version is in the store, fetching again what is missing."""
+    with read_session(services.engine) as db:
+        _, version = listings.get_version(db, f"{deployment.listing}@{deployment.version}")
+    missing = blobs.missing(services.settings.home, version.manifest)
+    if missing:
+        refill(services, deployment.listing, _progress(services, deployment, "fetch"))
+    return {"bytes": version.size, "fetched": len(missing)}
+
+
+def refill(services: Services, listing: str, progress: Callable[..., None]) -> None:
+    """Fetch a starter listing's files again; raises BlobMissing when it did not come from the shelf."""
+    entry = next((e for e in shelf.load_entries() if f"opc-market/{e.id}" == listing), None)
+    if entry is None:
+        raise catalog.errors.BlobMissing(sha256="", path=listing)
+    with _shelf_lock:
+        shelf.fetch_entry(entry, services.settings.home, shelf_cache(services), BUILDERS, progress)
+
+
+def _prepare(services: Services, deployment: Deployment) -> dict[str, Any]:
+    """Lay the model folder out of checked files; a file that rotted is fetched once more."""
+    with read_session(services.engine) as db:
+        _, version = listings.get_version(db, f"{deployment.listing}@{deployment.version}")
+    home = services.settings.home
+    try:
+        folder = blobs.materialize(home, version.manifest, version.digest)
+    except (catalog.errors.BlobCorrupted, catalog.errors.BlobMissing):
+        log.warning("file of a version is damaged; fetching it again", listing=deployment.listing)
+        refill(services, deployment.listing, _progress(services, deployment, "prepare"))
+        folder = blobs.materialize(home, version.manifest, version.digest)
+    return {"files": len(list(folder.iterdir()))}
+
+
+def _package(services: Services, deployment: Deployment) -> dict[str, Any]:
+    runtime = services.runtime(deployment.runtime)
+    spec = replica_spec(services, deployment)
+    return lifecycle.package(runtime, spec, _progress(services, deployment, "package"))
+
+
+def _start(services: Services, deployment: Deployment) -> dict[str, Any]:
+    replica = lifecycle.start(services.runtime(deployment.runtime), replica_spec(services, deployment))
+    with transaction(services.engine) as db:
+        row = db.get(Deployment, deployment.id)
+        if row is None or row.revision != deployment.revision or row.desired != DeploymentState.live:
+            stop_replica(services, deployment.runtime, replica.id)
+            raise Superseded
+        row.address, row.transport, row.sandbox = replica.address, replica.transport, replica.sandbox
+    return {"transport": replica.transport, "sandbox": str(replica.sandbox)}
+
+
+def _replica(services: Services, deployment: Deployment) -> Replica:
+    """The replica of this revision, started again when it is gone: a restart of the shop ends processes."""
+    runtime = services.runtime(deployment.runtime)
+    seen = runtime.inspect(deployments.replica_id(deployment))
+    if seen is not None and seen.address == deployment.address and seen.state != "gone":
+        return seen
+    if seen is not None and seen.exit:
+        return seen  # it ended by itself: the health step says so, with its log
+    _start(services, deployment)
+    return runtime.start(replica_spec(services, deployment))
+
+
+def _health(services: Services, deployment: Deployment) -> dict[str, Any]:
+    replica = _replica(services, deployment)
+    return lifecycle.wait_healthy(
+        services.runtime(deployment.runtime),
+        replica,
+        key=services.replica_key(replica.id) if replica.transport == "tcp" else "",
+        deadline=services.settings.start_timeout,
+        go_on=_still_wanted(services, deployment),
+    )
+
+
+def _warm_up(services: Services, deployment: Deployment) -> dict[str, Any]:
+    replica = _replica(services, deployment)
+    with read_session(services.engine) as db:
+        _, version = listings.get_version(db, f"{deployment.listing}@{deployment.version}")
+    key = services.replica_key(replica.id) if replica.transport == "tcp" else ""
+    return lifecycle.warm_up(replica, version.manifest, key=key)
+
+
+_ACTIONS: dict[str, Callable[[Services, Deployment], dict[str, Any]]] = {
+    "fetch": _fetch,
+    "prepare": _prepare,
+    "package": _package,
+    "start": _start,
+    "health": _health,
+    "warm-up": _warm_up,
+}
+
+
+# The starter shelf
+
+
+def shelf_cache(services: Services) -> shelf.DownloadCache:
+    """Where archives are kept, and whether after use too."""
+    settings = services.settings
+    return shelf.DownloadCache(settings.download_cache, keep=settings.keep_downloads)
+
+
+def start_shelf(attempt: str, ids: list[str]) -> None:
+    """Start filling the shelf; `attempt` names this try, so that a later one is another workflow."""
+    with SetWorkflowID(f"shelf-{attempt}"):
+        DBOS.start_workflow(shelf_workflow, ids)
+
+
+@DBOS.workflow(name="shelf")
+def shelf_workflow(ids: list[str]) -> None:
+    """Fill the shelf, one entry after the other, the smallest first."""
+    for entry in ids:
+        fill(entry)
+
+
+@DBOS.step(name="fill")
+def fill(entry_id: str) -> None:
+    """Bring one entry on the shelf; a failure is written to the entry, and the next one follows."""
+    services = _bound[0]
+    entry = next((e for e in shelf.load_entries() if e.id == entry_id), None)
+    if entry is None:
+        return  # a later release has it no more
+    with _shelf_lock:
+        shelf.fill_entry(
+            services.engine,
+            entry,
+            services.settings.home,
+            shelf_cache(services),
+            BUILDERS,
+            changed=lambda: services.hub.notify("shelf"),
+        )
+    services.hub.notify("shelf")
