@@ -1,0 +1,16 @@
+"""Conversions to ONNX, by the names that listings use; importing this loads no heavy library."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from deployer.optimizer.convert import worker
+from deployer.spec import Progress
+
+Builder = Callable[[dict[str, Path], Path, dict[str, Any], Progress], None]
+
+BUILDERS: dict[str, Builder] = {
+    "bert-encoder": partial(worker.run, "deployer.optimizer.convert.bert"),
+    "linear-text": partial(worker.run, "deployer.optimizer.convert.linear_text"),
+}
