@@ -8,6 +8,7 @@ An expectation is JSON that says as much as must be true and no more:
 - `{"$contains": "text"}`: a string with this part, or a list with an equal item
 - `{"$min": x}`, `{"$max": x}`: a number within these bounds
 - `{"$len": n}`: a string, list or object of this length; n may itself be an expectation
+- `{"$start": [a, b]}`: a list that begins with items matching these
 - `{"$any": [a, b]}`: for a list, each of a and b is matched by some item; for anything else, a or b matches
 - anything else: equal, where true is not 1
 
@@ -107,6 +108,12 @@ def _length(answer: object, wanted: object, path: str) -> Mismatches:
     return check(len(answer), wanted, f"|{path}|")
 
 
+def _start(answer: object, wanted: object, path: str) -> Mismatches:
+    if not isinstance(wanted, list):
+        return [_say(path, f"? $start {_show(wanted)}")]
+    return check(answer[: len(wanted)] if isinstance(answer, list | tuple) else answer, wanted, path)
+
+
 def _any(answer: object, wanted: object, path: str) -> Mismatches:
     if not isinstance(wanted, list) or not wanted:
         return [_say(path, f"? $any {_show(wanted)}")]
@@ -123,6 +130,7 @@ _MATCHERS: dict[str, Callable[[object, object, str], Mismatches]] = {
     "$max": _max,
     "$contains": _contains,
     "$len": _length,
+    "$start": _start,
     "$any": _any,
 }
 

@@ -18,7 +18,9 @@ PLAIN = st.recursive(
     ),
     max_leaves=12,
 )
-NAMES = st.sampled_from(["$near", "$abs", "$min", "$max", "$contains", "$len", "$any", "$odd", "a", "b"])
+NAMES = st.sampled_from(
+    ["$near", "$abs", "$min", "$max", "$contains", "$len", "$start", "$any", "$odd", "a", "b"]
+)
 EXPECTATIONS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
@@ -46,6 +48,7 @@ RIGHT = [
     {"text": {"$contains": "128.00"}},
     {"text": {"$contains": "合计", "$len": 10}},
     {"count": {"$any": [1, 2]}},
+    {"results": {"$start": [{"label": "positive"}], "$len": 2}},
 ]
 WRONG = [
     ({"count": 3}, "count: 2 ≠ 3"),
@@ -66,6 +69,10 @@ WRONG = [
     ({"count": {"$any": [1, 3]}}, "count: 2 ∉ [1, 3]"),
     ({"text": {"$contains": "合計"}}, 'text: "合计 ¥128.00" ∌ "合計"'),
     ({"text": {"$like": "合"}}, 'text: ? "$like"'),
+    ({"results": {"$start": [{"score": {"$max": 0.5}}]}}, "results[0].score: 0.97 > 0.5"),
+    ({"results": {"$start": [{}, {}, {}]}}, "results: |2| ≠ |3|"),
+    ({"count": {"$start": [2]}}, "count: 2 ≠ [2]"),
+    ({"count": {"$start": 2}}, "count: ? $start 2"),
     ({"text": {"$any": []}}, "text: ? $any []"),
     ({"text": ["合"]}, 'text: "合计 ¥128.00" ≠ ["合"]'),
 ]
