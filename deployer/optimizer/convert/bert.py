@@ -148,10 +148,6 @@ class _Graph:
     def constant(self, name: str, value: npt.NDArray[Any]) -> str:
         """Add an initializer once; later calls of the same name mean the same value."""
         if name not in self.initializers:
-            self.bytes += value.nbytes
-            if self.bytes > _PROTOBUF_LIMIT:
-                en, zh = "weights above 2 GB do not fit one ONNX file", "权重超过 2 GB，单个 ONNX 文件放不下"
-                raise refuse(self.weights.path, en, zh)
             self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
         return name
 
@@ -173,6 +169,10 @@ class _Graph:
             en = f"{full} has shape {list(found)}, config.json asks for {list(shape)}"
             zh = f"{full} 的形状是 {list(found)}，config.json 要求 {list(shape)}"
             raise refuse(self.weights.path, en, zh, tensor=full)
+        self.bytes += 4 * math.prod(found)
+        if self.bytes > _PROTOBUF_LIMIT:
+            en, zh = "weights above 2 GB do not fit one ONNX file", "权重超过 2 GB，单个 ONNX 文件放不下"
+            raise refuse(self.weights.path, en, zh)
         return self.weights.float32(full)
 
     def model(self) -> onnx.ModelProto:
