@@ -1,0 +1,13 @@
+"""The gateway: the process that holds the public port, with the shop and every deployment behind it.
+
+It stands alone and stays light (asyncio, httptools and the standard library): it starts at once,
+outlives restarts of the shop, and keeps the last known routes while the shop is away.
+
+wire      what both sides of a proxied exchange share: bodies in transit, header rules, limits
+client    one connection of a client: requests in, answers out, in order
+upstream  connections to replicas and to the shop, and their pools
+routes    which deployment lies where, which key opens it, and the reading of request paths
+problems  the gateway's refusals, in the shape that the caller's API expects
+usage     counts per deployment and key, sent to the shop in idempotent batches
+proxy     the gateway itself: check, route, relay, count
+"""
