@@ -1,0 +1,100 @@
+"""A tiny model folder of its own, and how to talk to a server on whatever address it has."""
+
+import http.client
+import json
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper, save
+
+from deployer.spec import Replica
+
+
+def tiny_model(folder: Path) -> Path:
+    """A model folder whose graph doubles a float vector x [n] to y [n]."""
+    folder.mkdir(parents=True)
+    graph = helper.make_graph(
+        [helper.make_node("Mul", ["x", "two"], ["y"])],
+        "double",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])],
+        [numpy_helper.from_array(np.array([2.0], np.float32), "two")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    save(model, str(folder / "model.onnx"))
+    manifest = {
+        "schema": 1,
+        "name": "opc-market/double",
+        "version": "1.0.0",
+        "task": "tensors",
+        "files": {"model": "model.onnx"},
+        "options": {},
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+def ask(
+    address: str, method: str, path: str, body: object = None, *, key: str = "", timeout: float = 10
+) -> tuple[int, Any]:
+    """One request to `unix:/path` or `tcp:host:port`: status and parsed JSON (or text)."""
+    kind, rest = address.split(":", 1)
+    connection: http.client.HTTPConnection
+    if kind == "unix":
+        connection = _UnixConnection(rest, timeout)
+    else:
+        connection = http.client.HTTPConnection(rest, timeout=timeout)
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    try:
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+    finally:
+        connection.close()
+    try:
+        return answer.status, json.loads(text)
+    except ValueError:
+        return answer.status, text
+
+
+T = TypeVar("T")
+DOUBLE = {"inputs": [{"name": "x", "shape": [2], "datatype": "FP32", "data": [1.5, 4.0]}]}
+
+
+def double(replica: Replica, *, key: str = "") -> list[float]:
+    """Ask the tiny model over the Open Inference Protocol; [3.0, 8.0] is right."""
+    path = f"/v2/models/{replica.deployment}/infer"
+    status, answer = ask(replica.address, "POST", path, DOUBLE, key=key)
+    assert status == 200, answer
+    data: list[float] = answer["outputs"][0]["data"]
+    return data
+
+
+def eventually(look: Callable[[], T], *, seconds: float = 20) -> T:
+    """The first true answer of `look` within the deadline; connection errors count as not yet."""
+    deadline = time.monotonic() + seconds
+    last: BaseException | T | None = None
+    while time.monotonic() < deadline:
+        try:
+            last = look()
+            if last:
+                return last
+        except (OSError, http.client.HTTPException) as error:
+            last = error
+        time.sleep(0.01)
+    raise AssertionError(f"not within {seconds} s: {last!r}")
