@@ -15,9 +15,8 @@ import importlib
 import json
 import os
 import re
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -88,7 +87,7 @@ class Predictor(Protocol):
     def predict(self, body: Body) -> dict[str, Any]:
         """Answer what a person sends, with JSON types only; raises BadInput."""
 
-    def infer(self, tensors: dict[str, Array], outputs: Sequence[str] | None) -> dict[str, Array]:
+    def infer(self, tensors: dict[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """Run checked tensors by name; `outputs` names those that are wanted, None is all."""
 
     def close(self) -> None:
@@ -102,7 +101,8 @@ DATATYPES = {
     "tensor(bfloat16)": "BF16",
     "tensor(bool)": "BOOL",
     "tensor(string)": "BYTES",
-    **{f"tensor({sign}int{bits})": f"{sign.upper()}INT{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    **{f"tensor(int{bits})": f"INT{bits}" for bits in (8, 16, 32, 64)},
+    **{f"tensor(uint{bits})": f"UINT{bits}" for bits in (8, 16, 32, 64)},
 }
 
 
@@ -113,7 +113,6 @@ class Model:
     dir: Path
     manifest: dict[str, Any]
     threads: int = 1
-    load_seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def task(self) -> str:
@@ -157,15 +156,12 @@ class Model:
         """An ONNX Runtime session with explicit threads and no spinning (spinning doubles the CPU)."""
         import onnxruntime as ort
 
-        started = time.perf_counter()
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = self.threads
         settings.inter_op_num_threads = 1
         settings.log_severity_level = 3
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        session = ort.InferenceSession(str(self.path(role)), settings, providers=["CPUExecutionProvider"])
-        self.load_seconds[role] = time.perf_counter() - started
-        return session
+        return ort.InferenceSession(str(self.path(role)), settings, providers=["CPUExecutionProvider"])
 
     def labels(self, session: "onnxruntime.InferenceSession | None" = None) -> list[str]:
         """Class names from the file `labels`, else options.labels, else the graph's metadata."""
@@ -216,12 +212,14 @@ class GraphPredictor:
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
         names = list(outputs) if outputs is not None else [spec.name for spec in self.outputs]
+        feeds = {name: _strings(name, array) for name, array in tensors.items()}
         try:
             if self._bfloat16:
                 from deployer.server.bfloat16 import run
 
-                return run(self.session, names, tensors, {spec.name: spec for spec in self.inputs})
-            results = self.session.run(names, tensors)
+                results = run(self.session, names, feeds, self.inputs)
+            else:
+                results = self.session.run(names, feeds)
         except (state.InvalidArgument, state.RuntimeException, state.Fail) as error:
             raise BadInput("inputs", _refused(str(error)), signature(self.inputs)) from error
         return dict(zip(names, results, strict=True))
@@ -259,9 +257,10 @@ class JsonPredictor:
 
     def infer(self, tensors: dict[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """The same answer by way of the protocol."""
-        value = tensors[self.field].reshape(-1)[0]
-        data = value if isinstance(value, bytes) else str(value).encode()
-        answer = self.predict({self.field: data if self.raw else utf8(data, self.field)})
+        value = tensors[self.field].reshape(-1)[0]  # bytes from a binary body, text (base64 if raw) from JSON
+        if isinstance(value, bytes) and not self.raw:
+            value = utf8(value, self.field)
+        answer = self.predict({self.field: value})
         result = np.empty(1, dtype=object)
         result[0] = json.dumps(answer, ensure_ascii=False).encode()
         return {"result": result}
@@ -393,6 +392,16 @@ def _text(value: str, where: str, limit: int) -> str:
         why = Words(f"has {len(value)} characters", f"有 {len(value)} 个字符")
         raise BadInput(where, why, Words(f"at most {limit} characters", f"至多 {limit} 个字符"))
     return value
+
+
+def _strings(name: str, array: Array) -> Array:
+    """BYTES as the text that ONNX Runtime takes; it would write b'…' for bytes."""
+    if array.dtype != object:
+        return array
+    texts = np.empty(array.size, dtype=object)
+    for index, item in enumerate(array.reshape(-1)):
+        texts[index] = utf8(item, f"{name}[{index}]") if isinstance(item, bytes) else str(item)
+    return texts.reshape(array.shape)
 
 
 def _refused(message: str) -> Words:

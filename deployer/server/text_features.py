@@ -61,7 +61,7 @@ class NgramAnalyzer:
 
     def clean(self, text: str) -> str:
         """Normalised Unicode, lower case, every run of white space as one blank."""
-        text = unicodedata.normalize(self.normalize, text)
+        text = unicodedata.normalize(self.normalize, text)  # type: ignore[arg-type]  # checked on reading
         return " ".join((text.lower() if self.lowercase else text).split())
 
     def features(self, text: str) -> tuple[list[int], list[float]]:

@@ -1,0 +1,85 @@
+"""`python -m deployer.server MODEL_DIR (--uds PATH | --host H --port P) --name DEPLOYMENT`.
+
+Loads the model first and listens after, so that a caller who reaches the address reaches a server that
+can answer. SIGTERM: readiness off, requests in flight are answered, exit 0.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import time
+
+# Before anything that may import onnxruntime, whose wheels report usage by default.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+# Without these numpy's BLAS starts a thread per core that nothing here uses.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+STOPPED, BAD_MODEL, BAD_ADDRESS = 0, 3, 4  # exit codes
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m deployer.server", description="Serve one model folder.")
+    parser.add_argument("model_dir")
+    parser.add_argument("--name", required=True, help="the deployment, and the model's name in the protocols")
+    parser.add_argument("--uds", help="unix socket to listen on")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, help="TCP port to listen on; 0 takes a free one and logs it")
+    parser.add_argument("--threads", type=int, default=1, help="threads for inference")
+    parser.add_argument("--key-env", help="environment variable that holds the key asked for on TCP")
+    parser.add_argument("--lifeline", type=int, metavar="FD", help="exit at once when this pipe closes")
+    given = parser.parse_args(argv)
+    if (given.uds is None) == (given.port is None):
+        parser.error("give either --uds PATH or --port PORT")
+    if given.threads < 1:
+        parser.error("--threads must be at least 1")
+    return given
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serve until told to stop; 0 after a clean stop, 3 for a bad model, 4 for an address in use."""
+    started = time.perf_counter()
+    given = arguments(argv)
+    from pathlib import Path
+
+    from deployer.server import lifecycle, predictor
+
+    log = lifecycle.start_logging()
+    if given.lifeline is not None:
+        lifecycle.hold_lifeline(given.lifeline, given.uds)
+    # Until the server takes signals over, a stop is a clean one too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED))
+    loading = time.perf_counter()
+    try:
+        loaded = predictor.load(Path(given.model_dir), given.threads)
+    except predictor.BadModel as error:
+        log.error("model cannot be served", extra={"cause": str(error)})
+        return BAD_MODEL
+    except Exception:
+        log.exception("model cannot be loaded")
+        return BAD_MODEL
+    try:
+        listener = lifecycle.listen(given.uds, given.host, given.port)
+    except OSError as error:
+        log.error("address cannot be used", extra={"cause": str(error)})
+        return BAD_ADDRESS
+    key = os.environ.get(given.key_env or "", "") if given.uds is None else ""
+    load_seconds = round(time.perf_counter() - loading, 6)
+    from deployer.server.app import App
+
+    app = App(loaded, given.name, threads=given.threads, key=key, load_seconds=load_seconds)
+    address = given.uds or "{}:{}".format(*listener.getsockname()[:2])
+    facts = {"address": address, "task": loaded.task, "seconds": round(time.perf_counter() - started, 3)}
+    log.info("listening", extra=facts)
+    lifecycle.serve(app, listener)
+    app.close()
+    if given.uds:
+        Path(given.uds).unlink(missing_ok=True)
+    log.info("stopped")
+    return STOPPED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

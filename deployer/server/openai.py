@@ -1,0 +1,97 @@
+"""OpenAI's routes for the tasks that have one: /v1/models and /v1/embeddings."""
+
+import base64
+import time
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import msgspec
+import numpy as np
+
+from deployer.server.http import Request, Response, json_response, read_json
+from deployer.server.predictor import Array, BadInput, Predictor, Words
+from deployer.server.problems import Problem
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """A predictor that can answer /v1/embeddings."""
+
+    def embed(self, texts: list[str], *, where: str, truncate: bool) -> tuple[Array, int]:
+        """Vectors float32 [n, d] and the number of tokens read."""
+
+
+class EmbeddingsRequest(msgspec.Struct):
+    """The body of POST /v1/embeddings; fields that OpenAI adds later are let through."""
+
+    model: str
+    input: str | list[Any]
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = None
+
+
+def models(name: str, created: int) -> Response:
+    """GET /v1/models."""
+    return json_response({"object": "list", "data": [_model(name, created)]})
+
+
+def model(name: str, created: int) -> Response:
+    """GET /v1/models/{name}."""
+    return json_response(_model(name, created))
+
+
+def _model(name: str, created: int) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": created, "owned_by": "opc-market"}
+
+
+def embeddings(request: Request, name: str, predictor: Predictor) -> Response:
+    """POST /v1/embeddings; refuses token arrays, another model and a number of dimensions not its own."""
+    asked = read_json(request.body, EmbeddingsRequest)
+    if asked.model != name:
+        raise unknown_model(asked.model, name)
+    if not isinstance(predictor, Embedder):
+        task = predictor.task
+        why = Words(
+            f"{name} does {task}, which has no embeddings; use /predict",
+            f"{name} 的任务是 {task}，没有向量；请用 /predict",
+        )
+        raise BadInput("model", why)
+    vectors, tokens = predictor.embed(_texts(asked.input), where="input", truncate=False)
+    if asked.dimensions not in (None, vectors.shape[1]):
+        said = asked.dimensions
+        why = Words(f"{said} is not supported by this model", f"该模型不支持 {said} 维")
+        raise BadInput("dimensions", why, str(vectors.shape[1]))
+    data = [
+        {"object": "embedding", "index": index, "embedding": _encoded(vector, asked.encoding_format)}
+        for index, vector in enumerate(vectors)
+    ]
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return json_response({"object": "list", "data": data, "model": name, "usage": usage}, tokens=tokens)
+
+
+def _texts(given: str | list[Any]) -> list[str]:
+    texts = [given] if isinstance(given, str) else given
+    if texts and isinstance(texts[0], int | list):
+        why = Words(
+            "is an array of tokens, whose numbering differs from model to model; send the text itself",
+            "是 token 数组，各模型的编号不同；请直接发送文本",
+        )
+        raise BadInput("input", why, "string | [string, …]")
+    return texts
+
+
+def _encoded(vector: Array, encoding: str) -> Any:
+    if encoding == "base64":
+        return base64.b64encode(np.ascontiguousarray(vector, "<f4").tobytes()).decode()
+    return vector.tolist()
+
+
+def unknown_model(said: str, name: str) -> Problem:
+    """The refusal of a model's name that is not the one served."""
+    said = said[:80]
+    cause = Words(f"{said} is not served here; {name} is.", f"此处提供的是 {name}，不是 {said}。")
+    return Problem("unknown-model", cause)
+
+
+def now() -> int:
+    """Seconds since 1970, as OpenAI's `created`."""
+    return int(time.time())

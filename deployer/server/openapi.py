@@ -1,0 +1,124 @@
+"""The server's OpenAPI document, made from the predictor's signature, and the check of bodies by it."""
+
+from typing import Any
+
+from deployer.server.http import Response, json_response
+from deployer.server.predictor import BadInput, Body, Predictor, TensorSpec, Words
+
+
+def check_fields(body: Body, schema: dict[str, Any]) -> None:
+    """Refuse fields that the schema does not know and the absence of those that it requires."""
+    known = schema.get("properties", {})
+    names = ", ".join(known)
+    for name in body:
+        if name not in known:
+            raise BadInput(name[:80], Words("is not a field of this model", "不是该模型的字段"), names)
+    for name in schema.get("required", []):
+        if name not in body:
+            raise BadInput(name, Words("is missing", "缺失"), names)
+
+
+def document(name: str, predictor: Predictor) -> Response:
+    """GET /openapi.json."""
+    model = f"/v2/models/{name}"
+    paths: dict[str, Any] = {
+        "/predict": {"post": _operation("Answer an input", predictor.schema, multipart=True)},
+        model: {"get": _operation("The model's signature")},
+        model + "/ready": {"get": _operation("Whether the model takes requests")},
+        model + "/infer": {"post": _operation("Run the model on tensors", _infer_schema(predictor.inputs))},
+        "/v2": {"get": _operation("The server and its extensions")},
+        "/v2/health/live": {"get": _operation("Whether the server lives")},
+        "/v2/health/ready": {"get": _operation("Whether the server takes requests")},
+        "/v1/models": {"get": _operation("The models served")},
+        "/healthz": {"get": _operation("Whether the server takes requests")},
+        "/metrics": {"get": _operation("Counts for Prometheus")},
+    }
+    if predictor.task == "feature-extraction":
+        paths["/v1/embeddings"] = {"post": _operation("Embed texts", _EMBEDDINGS)}
+    return json_response(
+        {
+            "openapi": "3.1.0",
+            "info": {"title": name, "version": "1", "summary": predictor.task},
+            "paths": paths,
+            "components": {
+                "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+                "schemas": {"Problem": _PROBLEM},
+            },
+            "security": [{"key": []}],
+        }
+    )
+
+
+def _operation(
+    summary: str, schema: dict[str, Any] | None = None, *, multipart: bool = False
+) -> dict[str, Any]:
+    problem = {"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+    operation: dict[str, Any] = {
+        "summary": summary,
+        "responses": {
+            "200": {"description": "The answer"},
+            "default": {"description": "A refusal", **problem},
+        },
+    }
+    if schema is not None:
+        content = {"application/json": {"schema": schema}}
+        if multipart:
+            content["multipart/form-data"] = {"schema": schema}
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
+
+
+def _infer_schema(inputs: list[TensorSpec]) -> dict[str, Any]:
+    tensors = [
+        {
+            "type": "object",
+            "required": ["name", "datatype", "shape", "data"],
+            "properties": {
+                "name": {"const": spec.name},
+                "datatype": {"const": spec.datatype},
+                "shape": {
+                    "type": "array",
+                    "prefixItems": [
+                        {"type": "integer"} if axis < 0 else {"const": axis} for axis in spec.shape
+                    ],
+                    "minItems": len(spec.shape),
+                    "maxItems": len(spec.shape),
+                },
+                "data": {"type": "array"},
+            },
+        }
+        for spec in inputs
+    ]
+    return {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {"id": {"type": "string"}, "inputs": {"type": "array", "items": {"anyOf": tensors}}},
+    }
+
+
+_EMBEDDINGS = {
+    "type": "object",
+    "required": ["model", "input"],
+    "properties": {
+        "model": {"type": "string"},
+        "input": {
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]
+        },
+        "encoding_format": {"enum": ["float", "base64"], "default": "float"},
+        "dimensions": {"type": "integer"},
+    },
+}
+
+_PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "code", "detail", "next"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string"},
+        "detail": {"type": "string"},
+        "next": {"type": "string"},
+        "facts": {"type": "object"},
+    },
+}
