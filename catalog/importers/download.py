@@ -102,9 +102,7 @@ def download(
             return target
         part.unlink()
         if not resumed:
-            raise DigestMismatch(
-                source=wanted.source, file=wanted.file, expected=wanted.sha256, got=got
-            )
+            raise DigestMismatch(source=wanted.source, file=wanted.file, expected=wanted.sha256, got=got)
         resumed = False  # the old beginning may have been at fault: once more, from the start
 
 
@@ -161,9 +159,7 @@ def _copy(answer: requests.Response, part: Path, done: int, wanted: Wanted, prog
             if done + len(piece) > wanted.size:
                 got = f"more than {wanted.size} bytes"
                 file.truncate(0)
-                raise DigestMismatch(
-                    source=wanted.source, file=wanted.file, expected=wanted.sha256, got=got
-                )
+                raise DigestMismatch(source=wanted.source, file=wanted.file, expected=wanted.sha256, got=got)
             file.write(piece)
             done += len(piece)
             progress(done, wanted.size, wanted.file)

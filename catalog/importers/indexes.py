@@ -8,6 +8,7 @@ as well, so that a shop without a network can be filled from a folder of files.
 import configparser
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -45,7 +46,7 @@ class Located:
 
 @dataclass
 class _Found:
-    """Settings gathered so far; the first source that names a main index wins."""
+    """Settings gathered so far; for each of them the first source wins."""
 
     main: str = ""
     extra: list[str] = field(default_factory=list)
@@ -53,9 +54,10 @@ class _Found:
     verify: str = ""
 
     def add(self, main: str, extra: str, links: str, verify: str) -> None:
+        """Take what is still open from the next source of settings."""
         self.main = self.main or main.strip()
-        self.extra += extra.split()
-        self.links += links.split()
+        self.extra = self.extra or extra.split()
+        self.links = self.links or links.split()
         self.verify = self.verify or verify.strip()
 
 
@@ -70,12 +72,11 @@ def read_indexes(environ: Mapping[str, str] | None = None) -> Indexes:
         env.get("PIP_CERT", ""),
     )
     found.add(
-        env.get("UV_DEFAULT_INDEX", "").partition("=")[2] or env.get("UV_DEFAULT_INDEX", ""),
-        env.get("UV_EXTRA_INDEX_URL", ""),
+        _unnamed(env.get("UV_DEFAULT_INDEX", "")) or env.get("UV_INDEX_URL", ""),
+        " ".join(map(_unnamed, env.get("UV_INDEX", "").split())) or env.get("UV_EXTRA_INDEX_URL", ""),
         env.get("UV_FIND_LINKS", "").replace(",", " "),
         "",
     )
-    found.add(env.get("UV_INDEX_URL", ""), "", "", "")
     for path in _pip_files(env):
         found.add(*_read_pip(path))
     found.add(*_read_uv(_config_home(env) / "uv" / "uv.toml"))
@@ -87,6 +88,11 @@ def read_indexes(environ: Mapping[str, str] | None = None) -> Indexes:
         folders=tuple(_folder(p) for p in places if not _is_web(p)),
         verify=verify,
     )
+
+
+def _unnamed(index: str) -> str:
+    """uv writes an index as an address, or as name=address."""
+    return re.sub(r"^[\w-]+=", "", index)
 
 
 def _is_web(place: str) -> bool:

