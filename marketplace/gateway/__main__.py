@@ -1,7 +1,7 @@
 """Runs the gateway: `python -m marketplace.gateway`, with the settings of the environment.
 
 MARKET_LISTEN_FD names a listening socket that is handed down, so that the port survives a restart of
-this process. With MARKET_LIFELINE=1 the process ends when its standard input does: its parent is gone.
+this process. With MARKET_LIFELINE=stdin the process ends when its standard input does: its parent is gone.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ async def _serve(config: settings.Settings, limits: Limits, listener: socket.soc
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    if os.environ.get("MARKET_LIFELINE") == "1":
+    if os.environ.get("MARKET_LIFELINE") == "stdin":
         await loop.connect_read_pipe(lambda: _Lifeline(stop), sys.stdin)
     server = await loop.create_server(gateway.connect, sock=listener, backlog=1024)
     log("listening", address=listener.getsockname()[:2])

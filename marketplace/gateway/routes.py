@@ -139,8 +139,8 @@ def _origin_form(target: bytes) -> bytes:
     scheme, mark, rest = target.partition(b"://")
     if not mark or scheme.lower() not in (b"http", b"https"):
         raise Refusal(400, "bad-request", why="the request target is not a path")
-    slash = rest.find(b"/")
-    return rest[slash:] if slash >= 0 else b"/"
+    begin = min((i for i in (rest.find(b"/"), rest.find(b"?")) if i >= 0), default=len(rest))
+    return b"/" + rest[begin:].removeprefix(b"/")
 
 
 def _resolve(path: str) -> str:

@@ -4,6 +4,7 @@
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import cast
 
 import httptools
 
@@ -54,7 +55,7 @@ class Upstream(asyncio.Protocol):
     # asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)  # uvloop's do not descend from it
         self._transport, self.alive = transport, True
 
     def connection_lost(self, exc: Exception | None) -> None:

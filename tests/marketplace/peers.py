@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+import uvloop
 
 from marketplace.gateway.proxy import Gateway
 from marketplace.gateway.routes import follow
@@ -41,8 +42,8 @@ def wait_for(condition: Callable[[], Any], what: str = "condition", seconds: flo
 class Loop:
     """An event loop in a thread of its own."""
 
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+    def __init__(self, kind: str = "asyncio") -> None:
+        self.loop = uvloop.new_event_loop() if kind == "uvloop" else asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever)
         self._thread.start()
 
@@ -396,6 +397,15 @@ class Wire:
         taken, self.buffer = self.buffer[:end], self.buffer[end:]
         return taken
 
+    def skip_to(self, mark: bytes) -> None:
+        """Throw away what comes, up to and with the mark at its end."""
+        tail = self.buffer[-len(mark) :]
+        self.buffer = b""
+        while not tail.endswith(mark):
+            piece = self.socket.recv(1 << 20)
+            assert piece, "closed before the mark"
+            tail = (tail + piece)[-len(mark) :]
+
     def rest(self) -> bytes:
         """Everything until the gateway closes."""
         try:
@@ -424,8 +434,8 @@ class Wire:
 class House:
     """A gateway with its shop and one replica, all on real sockets."""
 
-    def __init__(self, folder: Path, limits: Limits | None = None) -> None:
-        self.peers, self.own = Loop(), Loop()
+    def __init__(self, folder: Path, limits: Limits | None = None, loop: str = "uvloop") -> None:
+        self.peers, self.own = Loop(), Loop(loop)
         self.folder = folder
         self.shop = Shop(self.peers, folder / "shop.sock")
         self.replica = Replica()
@@ -510,9 +520,9 @@ class House:
 
 
 @contextmanager
-def house(folder: Path, limits: Limits | None = None) -> Iterator[House]:
+def house(folder: Path, limits: Limits | None = None, loop: str = "uvloop") -> Iterator[House]:
     """A House that is closed at the end."""
-    built = House(folder, limits)
+    built = House(folder, limits, loop)
     try:
         yield built
     finally:
