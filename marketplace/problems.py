@@ -66,6 +66,18 @@ WORDS: dict[str, Words] = {
         _("At {path}: {why}."),
         _("Correct this place and publish again."),
     ),
+    "version-taken": Words(
+        409,
+        _("The version is already there"),
+        _("{name} {version} exists with other content."),
+        _("Publish under a new number: versions are not changed."),
+    ),
+    "archive-invalid": Words(
+        502,
+        _("The archive cannot be read"),
+        _("{source}: {why}."),
+        _("Choose a mirror that is complete, then retry."),
+    ),
     "blob-missing": Words(
         409,
         _("A file is missing"),

@@ -7,6 +7,7 @@ into the deployment and says that the workflow is over.
 import threading
 import time
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 from uuid import UUID
 
@@ -16,12 +17,10 @@ from sqlmodel import Session
 
 import catalog.errors
 import deployer.errors
-import deployer.optimizer.convert.bert
-import deployer.optimizer.convert.linear_text
 from catalog import blobs, listings, shelf
 from deployer import deployments, lifecycle
 from deployer.models import STEPS, Deployment, DeploymentState, StepState
-from deployer.spec import Limits, Replica, ReplicaSpec
+from deployer.spec import Limits, Replica, ReplicaSpec, ReplicaState
 from marketplace.db import read_session, transaction
 from marketplace.services import Services, StepProgress
 
@@ -30,10 +29,18 @@ log = structlog.get_logger()
 # Raised only when steps change their order or meaning: workflows of another version are not resumed.
 APPLICATION_VERSION = "1"
 BOARD = "deployments"
-BUILDERS: shelf.Builders = {
-    "bert-encoder": deployer.optimizer.convert.bert.build,
-    "linear-text": deployer.optimizer.convert.linear_text.build,
-}
+
+
+def _builder(module: str) -> shelf.Builder:
+    """A converter that is imported when it is first used: onnx and numpy weigh more than the shop itself."""
+
+    def build(*arguments: Any) -> None:
+        import_module(f"deployer.optimizer.convert.{module}").build(*arguments)
+
+    return build
+
+
+BUILDERS: shelf.Builders = {"bert-encoder": _builder("bert"), "linear-text": _builder("linear_text")}
 _bound: list[Services] = []
 _shelf_lock = threading.Lock()
 
@@ -289,12 +296,13 @@ def _start(services: Services, deployment: Deployment) -> dict[str, Any]:
 
 def _replica(services: Services, deployment: Deployment) -> Replica:
     """The replica of this revision, started again when it is gone: a restart of the shop ends processes."""
-    runtime = services.runtime(deployment.runtime)
-    seen = runtime.inspect(deployments.replica_id(deployment))
-    if seen is not None and seen.address == deployment.address and seen.state != "gone":
-        return seen
-    if seen is not None and seen.exit:
-        return seen  # it ended by itself: the health step says so, with its log
+    runtime, mine = services.runtime(deployment.runtime), deployments.replica_id(deployment)
+    running = {replica.id: replica for replica in runtime.list()}
+    if mine in running and running[mine].address == deployment.address:
+        return running[mine]
+    ended = runtime.inspect(mine)
+    if ended is not None and ended.state == ReplicaState.gone:
+        return ended  # by itself: the health step says so, with its log
     _start(services, deployment)
     return runtime.start(replica_spec(services, deployment))
 
