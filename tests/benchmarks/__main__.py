@@ -18,7 +18,12 @@ from tests.benchmarks.harness import Case, Row, first_answer, interleave, row, s
 from tests.shelf_files import model_dir
 
 SERVED = ("en-minilm-l6-int8", "zh-sentiment")
-_FLOOR = "import sys, numpy, onnxruntime as ort; ort.InferenceSession(sys.argv[1])"
+_FLOOR = """
+import sys, numpy, onnxruntime
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = 1
+onnxruntime.InferenceSession(sys.argv[1], options)
+"""
 
 
 def cold_starts(sockets: Path, rounds: int) -> list[Row]:

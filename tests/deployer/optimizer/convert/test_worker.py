@@ -79,3 +79,9 @@ BUILDERS["linear-text"](inputs, Path({str(tmp_path / "out")!r}), {{}}, lambda *t
     for child in children:
         wait_gone(child)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_registry_loads_no_heavy_library() -> None:
+    code = "import sys; from deployer.optimizer.convert import BUILDERS; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"onnx", "numpy", "tokenizers", "onnxruntime"} & set(done.stdout.split())
