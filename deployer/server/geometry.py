@@ -129,7 +129,7 @@ def smallest_rectangle(points: Array) -> Rectangle:
 
 
 def ordered(corners: Array) -> Array:
-    """Four corners as top left, top right, bottom right, bottom left: the left two are told apart by height."""
+    """Four corners as top left, top right, bottom right, bottom left."""
     by_x = corners[np.argsort(corners[:, 0], kind="stable")]
     left = by_x[:2][np.argsort(by_x[:2, 1], kind="stable")]
     right = by_x[2:][np.argsort(by_x[2:, 1], kind="stable")]
