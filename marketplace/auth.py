@@ -48,7 +48,7 @@ class Viewer:
 
 def see(connection: Connection, services: Services) -> Viewer:
     """Find out who is asking; a deployment's key is nobody here, it opens the gateway only."""
-    lang = negotiate(connection)
+    lang = negotiate(connection, services.settings.lang)
     authorization = connection.headers.get("authorization", "")
     cookie = connection.cookies.get(COOKIE, "")
     if not authorization and not cookie:

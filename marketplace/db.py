@@ -45,7 +45,7 @@ def read_session(engine: Engine) -> Session:
 
 def write_session(engine: Engine) -> Session:
     """A session for reading and writing; on SQLite it waits for other writers when it begins."""
-    return Session(engine.execution_options(write=True))
+    return Session(engine.execution_options(write=True), expire_on_commit=False)
 
 
 @contextmanager

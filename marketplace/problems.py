@@ -248,9 +248,11 @@ WORDS: dict[str, Words] = {
 def problem(code: str, lang: str, **facts: object) -> Problem:
     """The words of a code in a language, with its facts filled in."""
     words = WORDS.get(code) or WORDS["internal-error"]
+    if f"why_{lang}" in facts:
+        facts["why"] = facts[f"why_{lang}"]
     shown = _Facts({k: ", ".join(map(str, v)) if isinstance(v, list) else v for k, v in facts.items()})
-    texts = [gettext(lang, text).format_map(shown) for text in words[1:]]
-    return Problem(words.status, code, *texts, facts=dict(facts))
+    title, detail, step = (gettext(lang, text).format_map(shown) for text in words[1:])
+    return Problem(words.status, code, title, detail, step, dict(facts))
 
 
 def problem_of(error: CatalogError | DeployerError | MarketError, lang: str) -> Problem:

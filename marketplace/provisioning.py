@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from catalog.listings import get_version
 from sqlmodel import Session
 
+from catalog.listings import get_version
 from deployer import deployments, health
 from deployer.errors import InvalidState, RuntimeUnavailable
 from deployer.models import Deployment, DeploymentState
@@ -78,7 +78,6 @@ def retry(services: Services, db: Session, name: str) -> Deployment:
 
 def _commit_and_start(services: Services, db: Session, deployment: Deployment) -> None:
     db.commit()
-    db.refresh(deployment)
     services.routes.publish()
     notify(services, deployment.name)
     workflows.start_deploy(deployment)
@@ -99,7 +98,7 @@ def stop(services: Services, db: Session, name: str) -> Deployment:
             deployments.set_state(own, row, DeploymentState.stopped)
     services.routes.publish()
     notify(services, name)
-    db.refresh(deployment)
+    db.expire(deployment)  # it was changed in another session
     return deployment
 
 

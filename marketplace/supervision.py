@@ -60,7 +60,7 @@ class Watcher:
         for row in plan.stopped:
             self._call_stopped(row)
         for row in plan.resume:
-            workflows.start_deploy(row)  # a workflow that runs or is over is not started again
+            self._resume(row)
         for row, _ in plan.restart:
             self._restart(row, blame=not first)
 
@@ -93,9 +93,27 @@ class Watcher:
                 deployments.set_state(db, fresh, DeploymentState.stopped)
         provisioning.notify(self._services, row.name)
 
+    def _resume(self, row: Deployment) -> None:
+        if workflows.is_broken(row):
+            workflows.give_up(self._services, row)
+        else:
+            workflows.start_deploy(row)  # does nothing where it runs already
+
+    def _show_degraded(self, row: Deployment) -> None:
+        """While the back-off lasts, say that it does not serve."""
+        if row.state == DeploymentState.degraded:
+            return
+        with transaction(self._services.engine) as db:
+            fresh = deployments.get_deployment(db, row.name)
+            if fresh.revision == row.revision and fresh.state == DeploymentState.live:
+                deployments.set_state(db, fresh, DeploymentState.degraded)
+        self._services.routes.publish()
+        provisioning.notify(self._services, row.name)
+
     def _restart(self, row: Deployment, *, blame: bool) -> None:
         """Start a replica that ended again, slower each time, and give up after MOST_RESTARTS."""
         if time.monotonic() < self._not_before.get(row.name, 0.0):
+            self._show_degraded(row)
             return
         services = self._services
         runtime = services.runtime(row.runtime)

@@ -7,7 +7,6 @@ into the deployment and says that the workflow is over.
 import threading
 import time
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +19,7 @@ import deployer.errors
 from catalog import blobs, listings, shelf
 from deployer import deployments, lifecycle
 from deployer.models import STEPS, Deployment, DeploymentState, StepState
+from deployer.optimizer.convert import BUILDERS
 from deployer.spec import Limits, Replica, ReplicaSpec, ReplicaState
 from marketplace.db import read_session, transaction
 from marketplace.services import Services, StepProgress
@@ -30,17 +30,6 @@ log = structlog.get_logger()
 APPLICATION_VERSION = "1"
 BOARD = "deployments"
 
-
-def _builder(module: str) -> shelf.Builder:
-    """A converter that is imported when it is first used: onnx and numpy weigh more than the shop itself."""
-
-    def build(*arguments: Any) -> None:
-        import_module(f"deployer.optimizer.convert.{module}").build(*arguments)
-
-    return build
-
-
-BUILDERS: shelf.Builders = {"bert-encoder": _builder("bert"), "linear-text": _builder("linear_text")}
 _bound: list[Services] = []
 _shelf_lock = threading.Lock()
 
@@ -84,6 +73,12 @@ def workflow_id(deployment: Deployment) -> str:
     return f"deploy-{deployment.id}-{deployment.revision}"
 
 
+def is_broken(deployment: Deployment) -> bool:
+    """Whether the workflow of the present revision ended without settling the deployment."""
+    status = DBOS.get_workflow_status(workflow_id(deployment))
+    return status is not None and status.status in ("ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
+
+
 def start_deploy(deployment: Deployment) -> None:
     """Start the workflow of the present revision; starting it twice starts it once."""
     with SetWorkflowID(workflow_id(deployment)):
@@ -115,7 +110,7 @@ def perform(deployment_id: str, revision: int, step: str) -> str:
         return "failed"
     except Exception:
         log.exception("step failed", deployment=deployment_id, step=step)
-        _fail(services, uid, revision, step, "internal-error", {"step": step})
+        _fail(services, uid, revision, step, "internal-error", {"incident": f"{step} {deployment_id}"})
         return "failed"
     return "done"
 
@@ -173,6 +168,12 @@ def _end_step(services: Services, uid: UUID, revision: int, step: str, detail: d
         name = deployment.name
     services.progress.pop(name, None)
     _tell(services, name)
+
+
+def give_up(services: Services, deployment: Deployment) -> None:
+    """Call a deployment failed whose workflow broke."""
+    facts = {"incident": workflow_id(deployment)}
+    _fail(services, deployment.id, deployment.revision, STEPS[-1], "internal-error", facts)
 
 
 def _fail(services: Services, uid: UUID, revision: int, step: str, code: str, facts: dict[str, Any]) -> None:
@@ -372,6 +373,10 @@ def fill(entry_id: str) -> None:
             services.settings.home,
             shelf_cache(services),
             BUILDERS,
-            changed=lambda: services.hub.notify("shelf"),
+            changed=lambda: _shelf_changed(services),
         )
+    _shelf_changed(services)
+
+
+def _shelf_changed(services: Services) -> None:
     services.hub.notify("shelf")
