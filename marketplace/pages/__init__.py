@@ -1,0 +1,16 @@
+"""The pages that a browser sees, rendered on the server; they show the same values as the API."""
+
+from litestar import Router
+
+from marketplace.pages import account, deployments, design, storefront
+from marketplace.pages.account import problem_page
+from marketplace.pages.rendering import template_config
+from marketplace.pages.static import static_router
+
+__all__ = ["problem_page", "routers", "static_router", "template_config"]
+
+
+def routers() -> list[Router]:
+    """Everything to mount: the pages and their static files."""
+    handlers = [*storefront.handlers, *deployments.handlers, *account.handlers, *design.handlers]
+    return [Router("/", route_handlers=handlers), static_router()]

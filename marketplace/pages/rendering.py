@@ -1,0 +1,175 @@
+"""Turns templates and values into pages and into the fragments that live pages are updated with."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from litestar.plugins.jinja import JinjaTemplateEngine
+from litestar.response import Template
+from litestar.template import TemplateConfig
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from catalog import taxonomy
+from marketplace import i18n
+from marketplace.auth import AnyRequest, Viewer
+from marketplace.pages import words
+from marketplace.pages.static import TEMPLATES, has_asset, static_url
+
+# Nothing but our own files: no inline script or style, no frame around us, no form that leads away.
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; style-src 'self'; "
+    "script-src 'self'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+
+
+def size(count: float) -> str:
+    """Bytes as people read them: 21.0 MB, in powers of ten as shops do."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return ""
+
+
+def seconds(value: float | None) -> str:
+    """A duration: 0.04 s, 1.8 s, 2 min 05 s."""
+    if value is None:
+        return ""
+    if value < 60:
+        return f"{value:.2f} s" if value < 1 else f"{value:.1f} s"
+    return f"{int(value // 60)} min {int(value % 60):02d} s"
+
+
+def percent(value: float) -> str:
+    """A share in whole percent, but never a rounded-up 100 or a rounded-down 0."""
+    if not math.isfinite(value):
+        return "–"
+    shown = f"{value:.1%}"
+    if shown == "100.0%" and value < 1:
+        return "99.9%"
+    return shown if value == 0 or shown != "0.0%" else "<0.1%"
+
+
+def when(moment: datetime | None) -> Markup:
+    """A moment as a <time> element, in UTC."""
+    if moment is None:
+        return Markup("–")
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    utc = aware.astimezone(UTC)
+    return Markup('<time datetime="{}">{}</time>').format(utc.isoformat(), f"{utc:%Y-%m-%d %H:%M} UTC")
+
+
+def to_json(value: object) -> str:
+    """JSON for people."""
+    return json.dumps(value, ensure_ascii=False, indent=2, default=str)
+
+
+@lru_cache(maxsize=256)
+def markdown(text: str) -> Markup:
+    """A card's Markdown as HTML; HTML inside it is shown as text, and its headings step one down."""
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+    tokens = parser.parse(text)
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{min(int(token.tag[1]) + 1, 6)}"
+    return Markup(parser.renderer.render(tokens, parser.options, {}))  # noqa: S704 (html is disabled)
+
+
+def _title(terms: Mapping[str, taxonomy.Term], id: str, lang: str) -> str:
+    return terms[id].title(lang) if id in terms else id
+
+
+def task_title(id: str, lang: str) -> str:
+    """A task's title."""
+    return _title(taxonomy.TASKS, id, lang)
+
+
+def vertical_title(id: str, lang: str) -> str:
+    """A vertical's title."""
+    return _title(taxonomy.VERTICALS, id, lang)
+
+
+def short_id(text: str) -> str:
+    """A stable name for an element's id, whatever the text holds."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+@lru_cache
+def environment() -> Environment:
+    """The template environment; names that are not there are errors."""
+    env = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=select_autoescape(),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.loopcontrols"],
+    )
+    env.filters |= {
+        "size": size,
+        "seconds": seconds,
+        "percent": percent,
+        "when": when,
+        "markdown": markdown,
+        "to_json": to_json,
+        "short_id": short_id,
+    }
+    env.globals |= {
+        "static": static_url,
+        "has_asset": has_asset,
+        "task_title": task_title,
+        "vertical_title": vertical_title,
+        "words": words,
+    }
+    return env
+
+
+def template_config() -> TemplateConfig[JinjaTemplateEngine]:
+    """The environment as litestar takes it."""
+    return TemplateConfig(instance=JinjaTemplateEngine.from_environment(environment()))
+
+
+def language_context(lang: str) -> dict[str, Any]:
+    """What every template needs to speak."""
+
+    def plural(singular: str, plural: str, n: int, **facts: object) -> str:
+        return i18n.ngettext(lang, singular, plural, n, **facts)
+
+    return {
+        "_": i18n.translator(lang),
+        "ngettext": plural,
+        "lang": lang,
+        "html_lang": i18n.HTML_LANG[lang],
+    }
+
+
+def page(
+    request: AnyRequest, viewer: Viewer, template: str, *, status: int = 200, **context: Any
+) -> Template:
+    """A whole page for this viewer; it is told apart by language, so caches keep both."""
+    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return Template(
+        template,
+        context={**language_context(viewer.lang), "viewer": viewer, "here": quote(here, safe="/"), **context},
+        status_code=status,
+        headers={"Vary": "Accept-Language, Cookie", "Cache-Control": "no-store", **SECURITY_HEADERS},
+    )
+
+
+def fragment(lang: str, template: str, **context: Any) -> str:
+    """A part of a page as text, for an update."""
+    return environment().get_template(template).render(**language_context(lang), **context)
+
+
+def is_partial(request: AnyRequest) -> bool:
+    """Whether the browser's script asks for a part, not for a whole page."""
+    return request.headers.get("hx-request") == "true"

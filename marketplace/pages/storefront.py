@@ -1,0 +1,228 @@
+"""What can be had: the home page with its shelves, search, and the page of a listing."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Response, get, post
+from litestar.concurrency import sync_to_thread
+from litestar.di import NamedDependency
+from litestar.exceptions import NotFoundException
+from litestar.params import FromPath, FromQuery, URLEncodedBody
+from litestar.response import Redirect, ServerSentEvent, ServerSentEventMessage, Template
+from sqlmodel import Session
+
+from catalog import listings
+from catalog.models import Listing, Vendor, Version
+from deployer import deployments
+from marketplace import provisioning
+from marketplace.api.catalog import ShelfOut, shelf_out
+from marketplace.api.schemas import ListingOut, listing_out
+from marketplace.auth import AnyRequest, Viewer
+from marketplace.db import read_session
+from marketplace.pages import answers, words
+from marketplace.pages.forms import sign_in_first
+from marketplace.pages.keys import redirect_with_key
+from marketplace.pages.rendering import fragment, page
+from marketplace.services import Services
+
+PAGE_SIZE = 24
+
+
+@dataclass(frozen=True)
+class Facet:
+    """One value to narrow a search by, and how many of the found listings have it."""
+
+    id: str
+    count: int
+
+
+@get("/", include_in_schema=False, sync_to_thread=True)
+def home(request: AnyRequest, db: NamedDependency[Session], viewer: NamedDependency[Viewer]) -> Template:
+    """The shelves, by vertical."""
+    return page(request, viewer, "home.html", **_shelves(db, viewer.lang))
+
+
+def _shelves(db: Session, lang: str) -> dict[str, Any]:
+    shelves = [
+        (vertical, [_listing_out(db, row, lang) for row in rows])
+        for vertical, rows in listings.listings_by_vertical(db).items()
+    ]
+    return {"shelves": shelves, "shelf": shelf_out(db, lang)}
+
+
+def _listing_out(db: Session, row: Listing, lang: str) -> ListingOut:
+    vendor = db.get(Vendor, row.vendor_id)
+    assert vendor is not None, "the database holds no listing without its vendor"
+    return listing_out(row, listings.current_version(db, row), vendor, lang)
+
+
+@get("/shelf/stream", include_in_schema=False)
+async def shelf_stream(
+    services: NamedDependency[Services],
+    viewer: NamedDependency[Viewer],
+    ready: FromQuery[int] = 0,
+) -> ServerSentEvent:
+    """The progress strip as it moves, and the shelves again whenever a listing was put there."""
+    return ServerSentEvent(_shelf_updates(services, viewer.lang, ready))
+
+
+async def _shelf_updates(services: Services, lang: str, ready: int) -> AsyncIterator[ServerSentEventMessage]:
+    seen, sent = services.hub.version("shelf"), ""
+    while True:
+        html, shelf = await sync_to_thread(_shelf_news, services, lang, ready)
+        over = shelf.ready + shelf.failed == shelf.total
+        # The same again, as a comment, tells a connection that is gone from one that is quiet.
+        yield ServerSentEventMessage(html) if html != sent else ServerSentEventMessage(None, comment="still")
+        sent, ready = html, shelf.ready
+        if over:
+            yield ServerSentEventMessage("{}", event="end")
+            return
+        seen = await services.hub.wait("shelf", seen, timeout=15)
+
+
+def _shelf_news(services: Services, lang: str, ready: int) -> tuple[str, ShelfOut]:
+    with read_session(services.engine) as db:
+        shelf = shelf_out(db, lang)
+        if shelf.ready == ready:
+            return fragment(lang, "updates/shelf.html", shelf=shelf, shelves=None), shelf
+        return fragment(lang, "updates/shelf.html", **_shelves(db, lang)), shelf
+
+
+@get("/search", include_in_schema=False, sync_to_thread=True)
+def search(
+    request: AnyRequest,
+    db: NamedDependency[Session],
+    viewer: NamedDependency[Viewer],
+    q: FromQuery[str] = "",
+    task: FromQuery[str] = "",
+    vertical: FromQuery[str] = "",
+    offset: FromQuery[int] = 0,
+) -> Template:
+    """Listings that match, with what to narrow them by."""
+    start = max(0, min(offset, 1 << 31))
+    found = listings.search_listings(
+        db, q=q, task=task or None, vertical=vertical or None, limit=PAGE_SIZE, offset=start
+    )
+    every = listings.search_listings(db, q=q, limit=1000).items
+    tasks = Counter(row.task for row in every if not vertical or vertical in row.verticals)
+    verticals = Counter(v for row in every if not task or row.task == task for v in row.verticals)
+    return page(
+        request,
+        viewer,
+        "search.html",
+        q=q,
+        task=task,
+        vertical=vertical,
+        offset=start,
+        page_size=PAGE_SIZE,
+        total=found.total,
+        items=[_listing_out(db, row, viewer.lang) for row in found.items],
+        tasks=[Facet(*item) for item in tasks.most_common()],
+        verticals=[Facet(*item) for item in verticals.most_common()],
+    )
+
+
+@get("/listings/{vendor:str}/{name:str}", include_in_schema=False, sync_to_thread=True)
+def listing(
+    request: AnyRequest,
+    services: NamedDependency[Services],
+    db: NamedDependency[Session],
+    viewer: NamedDependency[Viewer],
+    vendor: FromPath[str],
+    name: FromPath[str],
+) -> Template:
+    """One listing: its facts, card, examples, files and versions, and the button to deploy it."""
+    row = listings.get_listing(db, f"{vendor}/{name}")
+    version = listings.current_version(db, row)
+    running = deployments.list_deployments(db) if viewer.signed_in else []
+    own = [d for d in running if d.listing == row.name]
+    return page(
+        request,
+        viewer,
+        "listing.html",
+        item=_listing_out(db, row, viewer.lang),
+        row=row,
+        card=row.card_zh if viewer.lang == "zh" else row.card_en,
+        version=version,
+        versions=listings.versions_of(db, row),
+        examples=_examples(row, version),
+        runtimes=[(r.name, r.available()) for r in services.runtimes.values()],
+        default_runtime=services.settings.runtime,
+        running=own,
+        free_name=_free_name(name, {d.name for d in running if d.state not in deployments.RESTING}),
+    )
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    """A deployment name that is not in use: the listing's own, else with a number."""
+    base = name.replace("_", "-").replace(".", "-")[:44].strip("-") or "model"
+    numbered = (f"{base}-{n}" for n in range(2, len(taken) + 3))
+    return base if base not in taken else next(n for n in numbered if n not in taken)
+
+
+def _examples(row: Listing, version: Version) -> list[dict[str, Any]]:
+    """The examples with their binary fields replaced by where their picture is."""
+    field = words.field_of(row.task)
+    shown = []
+    for number, example in enumerate(version.manifest.get("examples", [])):
+        request = example["request"]
+        media = answers.media_of(request, field) if field in words.ACCEPTS else None
+        shown.append(
+            {
+                "number": number,
+                "title_zh": example["title_zh"],
+                "title_en": example["title_en"],
+                "text": answers.text_of(request) if field == "text" else "",
+                "bytes": len(media) if media else 0,
+                "picture": f"/listings/{row.name}/examples/{number}.webp" if field == "image" else "",
+                "request": answers.shorten(request) if field == "body" else None,
+                "expect": answers.shorten(example["expect"]),
+            }
+        )
+    return shown
+
+
+@get("/listings/{vendor:str}/{name:str}/examples/{file:str}", include_in_schema=False, sync_to_thread=True)
+def example_picture(
+    db: NamedDependency[Session], vendor: FromPath[str], name: FromPath[str], file: FromPath[str]
+) -> Response[bytes]:
+    """An example's picture, made small."""
+    number, _, kind = file.partition(".")
+    version = listings.current_version(db, listings.get_listing(db, f"{vendor}/{name}"))
+    examples = version.manifest.get("examples", [])
+    if kind != "webp" or not number.isdecimal() or int(number) >= len(examples):
+        raise NotFoundException
+    content = answers.media_of(examples[int(number)]["request"], "image")
+    small = answers.thumbnail(content) if content else None
+    if small is None:
+        raise NotFoundException
+    headers = {"Cache-Control": "public, max-age=3600", "X-Content-Type-Options": "nosniff"}
+    return Response(small, media_type="image/webp", headers=headers)
+
+
+@post("/listings/{vendor:str}/{name:str}/deploy", include_in_schema=False, sync_to_thread=True)
+def deploy(
+    data: URLEncodedBody[dict[str, str]],
+    services: NamedDependency[Services],
+    db: NamedDependency[Session],
+    viewer: NamedDependency[Viewer],
+    vendor: FromPath[str],
+    name: FromPath[str],
+) -> Redirect:
+    """Begin a deployment and go to its page."""
+    if not viewer.signed_in:
+        return sign_in_first(f"/listings/{vendor}/{name}")
+    made = provisioning.deploy(
+        services,
+        db,
+        viewer.account(db),
+        listing=f"{vendor}/{name}",
+        name=data.get("name", "").strip() or None,
+        runtime=data.get("runtime") or None,
+    )
+    return redirect_with_key(made.deployment.name, made.key, services.settings.url)
+
+
+handlers = [home, shelf_stream, search, listing, example_picture, deploy]
