@@ -205,9 +205,11 @@ def _news(services: Services, name: str, after: int) -> tuple[list[ServerSentEve
             messages.append(
                 ServerSentEventMessage(event=event.kind, id=str(after), data=encode(data).decode())
             )
-        for step in steps_out(services, db, row):
-            if step.progress:
-                messages.append(ServerSentEventMessage(event="progress", data=encode(step).decode()))
+        messages += [
+            ServerSentEventMessage(event="progress", data=encode(step).decode())
+            for step in steps_out(services, db, row)
+            if step.progress
+        ]
         over = row.state in SETTLED
         if over:
             messages.append(ServerSentEventMessage(event="end", data=encode({"state": row.state}).decode()))
