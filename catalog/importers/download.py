@@ -15,9 +15,10 @@ import requests
 
 from catalog.errors import DigestMismatch, SourceMissing, SourceUnreachable
 from catalog.progress import Progress, silent
-from catalog.storage import CHUNK, require_room, sha256_of, storage_errors, sync
+from catalog.storage import require_room, sha256_of, storage_errors, sync
 
 TIMEOUT = (15.0, 60.0)  # seconds: to connect, and between two pieces
+PIECE = 1 << 16  # small, because a piece that a break cuts short is lost
 _ABSENT = {404, 410, 451}
 _LATER = {408, 425, 429, 500, 502, 503, 504}
 
@@ -152,7 +153,7 @@ def _start(answer: requests.Response, offset: int, wanted: Wanted, part: Path) -
 
 def _copy(answer: requests.Response, part: Path, done: int, wanted: Wanted, progress: Progress) -> None:
     """Append the answer to the part file, never past the wanted size."""
-    pieces: Any = answer.iter_content(CHUNK)
+    pieces: Any = answer.iter_content(PIECE)
     with storage_errors(part.parent, wanted.size), part.open("ab" if done else "wb") as file:
         progress(done, wanted.size, wanted.file)
         for piece in pieces:
