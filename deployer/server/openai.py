@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from deployer.server.http import Request, Response, json_response, read_json
-from deployer.server.predictor import Array, BadInput, Predictor, Words
+from deployer.server.predictor import Array, BadInput, Predictor, Words, texts_field
 from deployer.server.problems import Problem
 
 
@@ -69,14 +69,13 @@ def embeddings(request: Request, name: str, predictor: Predictor) -> Response:
 
 
 def _texts(given: str | list[Any]) -> list[str]:
-    texts = [given] if isinstance(given, str) else given
-    if texts and isinstance(texts[0], int | list):
+    if isinstance(given, list) and given and isinstance(given[0], int | list):
         why = Words(
             "is an array of tokens, whose numbering differs from model to model; send the text itself",
             "是 token 数组，各模型的编号不同；请直接发送文本",
         )
         raise BadInput("input", why, "string | [string, …]")
-    return texts
+    return texts_field({"input": given}, "input")
 
 
 def _encoded(vector: Array, encoding: str) -> Any:

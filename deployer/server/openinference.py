@@ -159,11 +159,21 @@ def from_json(spec: TensorSpec, data: list[Any] | None, shape: Sequence[int]) ->
         return _shaped(spec, _text_array(where, data, spec), shape)
     try:
         values = np.array(data)
+        if spec.datatype == "UINT64" and values.dtype.kind == "f":
+            values = _unsigned(data, values)
     except (ValueError, OverflowError) as error:
         raise BadInput(where, Words("is ragged", "各行长度不一"), str(spec)) from error
     if values.size == 0:
         values = values.astype(DTYPES[spec.datatype])
     return _shaped(spec, _cast(where, values, spec), shape)
+
+
+def _unsigned(data: list[Any], values: Array) -> Array:
+    """Whole numbers that numpy made floats of, because some need the 64th bit and others do not."""
+    objects = np.array(data, dtype=object)
+    if all(type(item) is int and 0 <= item < 1 << 64 for item in objects.reshape(-1)):
+        return objects.astype(np.uint64)
+    return values
 
 
 def _cast(where: str, values: Array, spec: TensorSpec) -> Array:

@@ -2,8 +2,8 @@
 
 For models of the LAC family: characters to ids (full-width and traditional ones mapped first), one graph
 giving a score for each tag of each character, and a linear-chain CRF decoded here by Viterbi. Roles:
-`model`, `words` and `tags` (id, tab, text), `normalize` (from, tab, to), `transitions` (.npy, square: a row for
-each line of tags, then stop and start).
+`model`, `words` and `tags` (id, tab, text), `normalize` (from, tab, to), `transitions` (.npy, square: a row
+for each line of tags, then stop and start).
 """
 
 from typing import Any

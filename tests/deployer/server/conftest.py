@@ -177,6 +177,48 @@ def identity(kind: int = TensorProto.FLOAT, shape: tuple[Any, ...] = ("n", 2)) -
 
 
 @pytest.fixture(scope="session")
+def slow_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A graph that multiplies matrices `times` times and returns times: work as long as a test wants."""
+    body = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["state", "state"], ["square"]),
+            helper.make_node("Clip", ["square", "zero", "one"], ["next"]),
+            helper.make_node("Identity", ["going"], ["go_on"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("going", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, [128, 128]),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, [128, 128]),
+        ],
+    )
+    nodes = [
+        helper.make_node("Squeeze", ["times", "axes"], ["count"]),
+        helper.make_node("Loop", ["count", "yes", "seed"], ["last"], body=body),
+        helper.make_node("ReduceMax", ["last"], ["most"], keepdims=0),
+        helper.make_node("Cast", ["most"], ["whole"], to=TensorProto.INT64),
+        helper.make_node("Mul", ["whole", "nought"], ["nothing"]),
+        helper.make_node("Add", ["times", "nothing"], ["done"]),
+    ]
+    model = graph(
+        nodes,
+        [("times", TensorProto.INT64, [1])],
+        [("done", TensorProto.INT64, [1])],
+        axes=np.array([0], np.int64),
+        yes=np.array(True),
+        seed=np.full((128, 128), 0.01, np.float32),
+        zero=np.float32(0),
+        one=np.float32(1),
+        nought=np.int64(0),
+    )
+    return write_model(tmp_path_factory.mktemp("slow"), model)
+
+
+@pytest.fixture(scope="session")
 def tensors_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """sum, diff = a + b, a − b over float32 [n, 3]; b fixed to one row."""
     nodes = [helper.make_node("Add", ["a", "b"], ["sum"]), helper.make_node("Sub", ["a", "b"], ["diff"])]
