@@ -1,0 +1,70 @@
+"""Compiled modules for an image, so that a server in a read-only container does not compile at each start.
+
+Only an interpreter of the image's own Python can make them; where none is at hand the image goes without.
+Sources are not consulted at run time (unchecked hashes), hash seeds are fixed, and one process compiles
+in sorted order, so the bytes are the same each time.
+"""
+
+import functools
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from deployer.packager.layers import Entry, Tree, file
+
+COMPILE = """
+import compileall, pathlib, py_compile, sys
+root = pathlib.Path(sys.argv[1])
+for source in sorted(root.rglob("*.py")):
+    compileall.compile_file(
+        source, stripdir=str(root), prependdir="/", quiet=2,
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+    )
+"""
+
+
+@functools.cache
+def interpreter(python: str) -> str | None:
+    """An interpreter of this version (such as 3.11) on this machine; None when there is none."""
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return sys.executable if python == own else shutil.which(f"python{python}")
+
+
+def identity(python: str) -> str:
+    """What of the interpreter decides the bytes; empty when nothing can be compiled."""
+    found = interpreter(python)
+    if not found:
+        return ""
+    ask = "import importlib.util, sys; print(importlib.util.MAGIC_NUMBER.hex(), sys.version.split()[0])"
+    done = subprocess.run(  # noqa: S603 (an interpreter found by its name)
+        [found, "-I", "-S", "-c", ask], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()
+
+
+def compiled(tree: Tree, python: str) -> Tree:
+    """The compiled modules of a tree's Python files, at their places beside them."""
+    found = interpreter(python)
+    if not found:
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for path, entry in tree.items():
+            if entry.read and path.endswith(".py"):
+                target = root / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(entry.read())
+        subprocess.run(  # noqa: S603 (an interpreter found by its name)
+            [found, "-S", "-c", COMPILE, folder],
+            env={"PYTHONHASHSEED": "0", "PATH": "/usr/bin:/bin"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+        return {str(path.relative_to(root)): _kept(path) for path in sorted(root.rglob("*.pyc"))}
+
+
+def _kept(path: Path) -> Entry:
+    return file(path.read_bytes())

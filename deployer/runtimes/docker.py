@@ -1,0 +1,353 @@
+"""Servers in containers of a local Docker engine, over one shared image with the model mounted read-only.
+
+Nothing of this runtime is kept in the shop: containers carry labels, so a shop that comes back finds its
+own. A container has no network where unix sockets cross (see `crossing`), no capability, no root, a
+read-only root file system, and hard limits. The engine never restarts it: the reconciler does, and says.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deployer.errors import RuntimeUnavailable, StartFailed
+from deployer.packager.runtime_image import ensure_runtime_image
+from deployer.runtimes import Availability, crossing
+from deployer.runtimes.engines import brief, connect, engine_errors
+from deployer.runtimes.folders import SOCKET, last_lines, replica_folder
+from deployer.spec import Progress, Replica, ReplicaSpec, ReplicaState, Sandbox, Stats, silent
+
+if TYPE_CHECKING:
+    import docker
+
+NONROOT = 65532
+PORT = 8000
+KEY = "MARKET_SERVER_KEY"
+RUN, MODEL = "/run/market", "/model"
+HOME_LABEL, DEPLOYMENT_LABEL, REPLICA_LABEL = "market.home", "market.deployment", "market.replica"
+TRANSPORT_LABEL = "market.transport"
+RUNNING = {"created", "running", "restarting", "paused"}
+CREATED_BY_ANOTHER = 409  # the engine's answer when the name is taken
+
+
+def _owner() -> int:
+    """The uid of the containers: the shop's own, or a fixed one when the shop is root."""
+    return os.getuid() or NONROOT
+
+
+def _let_read(model_dir: Path) -> None:
+    """Let the container's user enter the model's folder; the folders above keep others on the host out."""
+    for path in (model_dir, *(p for p in model_dir.rglob("*") if p.is_dir())):
+        mode = path.stat().st_mode
+        if mode & 0o055 != 0o055:
+            path.chmod(mode | 0o055)
+
+
+class DockerRuntime:
+    """Runs servers as containers labelled with this home; `base` is the runtime image's base."""
+
+    name = "docker"
+
+    def __init__(
+        self,
+        home: Path,
+        run_dir: Path | None = None,
+        base: str = "auto",
+        home_id: str = "",
+        transport: str = "",
+    ) -> None:
+        self.home = home
+        self.run_dir = run_dir or home / "run"
+        self.base = base
+        self.home_id = home_id or hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:12]
+        self._transport = transport
+        self._image = ""
+        self._client: docker.DockerClient | None = None
+        self._lock = threading.Lock()
+
+    def available(self) -> Availability:
+        """Whether an engine answers; a few milliseconds."""
+        try:
+            client = self._engine()
+            with engine_errors():
+                client.ping()
+        except RuntimeUnavailable as error:
+            self._forget_engine()
+            return Availability(False, str(error.facts["why"]))
+        detail = {"transport": self._transport} if self._transport else {}
+        return Availability(True, "", detail)
+
+    def prepare(self, spec: ReplicaSpec, progress: Progress) -> None:
+        """Have the runtime image in the engine, and know how to reach a container."""
+        client = self._engine()
+        with engine_errors():
+            self._image = ensure_runtime_image(client, self.home, self.base, progress)
+            if not self._transport:
+                options = self._confinement(spec) | {"network_mode": "none"}
+                self._transport = crossing.transport(
+                    client, self.home, self.run_dir, self._image, options, _owner()
+                )
+
+    def start(self, spec: ReplicaSpec) -> Replica:
+        """Start a container and return at once; a running one of this id is returned as it is."""
+        seen = self.inspect(spec.id)
+        if seen and seen.state is not ReplicaState.gone:
+            return seen
+        self.prepare(spec, silent)
+        self._remove(spec.id, grace=0)
+        folder = replica_folder(self.run_dir, spec.id)
+        self.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        crossing.make_folder(folder, _owner())
+        _let_read(spec.model_dir)
+        client = self._engine()
+        from docker.errors import APIError
+
+        try:
+            with engine_errors():
+                container = client.containers.create(**self._container(client, spec, folder))
+                container.start()
+        except RuntimeUnavailable as error:
+            raced = self._raced(spec.id, error)
+            if raced:
+                return raced
+            if isinstance(error.__cause__, APIError):
+                why = brief(error.__cause__)
+                self._remove(spec.id, grace=0)
+                raise StartFailed(replica=spec.id, exit=why, log="") from error
+            raise
+        started = self.inspect(spec.id)
+        if started is None:
+            raise StartFailed(replica=spec.id, exit="the container was removed", log="")
+        return started
+
+    def inspect(self, id: str) -> Replica | None:
+        """The container now; an ended one with its cause until it is stopped or started again."""
+        facts = self._facts(id)
+        return self._replica(facts) if facts else None
+
+    def list(self) -> list[Replica]:
+        """The running containers with this home's label, whoever started them."""
+        client = self._engine()
+        with engine_errors():
+            rows = client.api.containers(filters={"label": f"{HOME_LABEL}={self.home_id}"})
+            found = []
+            for row in rows:
+                facts = self._facts(row["Labels"][REPLICA_LABEL])
+                if facts:
+                    found.append(self._replica(facts))
+        return [replica for replica in found if replica.state is not ReplicaState.gone]
+
+    def stop(self, id: str, grace: float = 10.0) -> None:
+        """Let it finish, end it, remove it with its socket; its log goes to the home."""
+        facts = self._facts(id)
+        if facts:
+            self._keep_log(id)
+        self._remove(id, grace)
+
+    def logs(self, id: str, tail: int = 200) -> str:
+        """The last lines, from the engine or, when the container is removed, from the home."""
+        client = self._engine()
+        from docker.errors import NotFound
+
+        with engine_errors():
+            try:
+                said: bytes = client.api.logs(self._name(id), stdout=True, stderr=True, tail=tail)
+            except NotFound:
+                path = self._log_path(id)
+                return last_lines(path.read_text(errors="replace"), tail) if path.exists() else ""
+        return said.decode(errors="replace")
+
+    def stats(self, id: str) -> Stats | None:
+        """Memory without the page cache, and processor seconds, as the engine counts them."""
+        client = self._engine()
+        from docker.errors import NotFound
+
+        with engine_errors():
+            try:
+                said = client.api.stats(self._name(id), stream=False, one_shot=True)
+            except NotFound:
+                return None
+        memory = said.get("memory_stats", {})
+        if "usage" not in memory:
+            return None
+        detail = memory.get("stats", {})
+        cached = detail.get("total_inactive_file", detail.get("inactive_file", 0))
+        cpu = said.get("cpu_stats", {}).get("cpu_usage", {}).get("total_usage", 0)
+        return Stats(memory=max(0, memory["usage"] - cached), cpu=cpu / 1e9)
+
+    def close(self) -> None:
+        """Let go of the engine; containers run on, and the next shop of this home finds them."""
+        self._forget_engine()
+
+    def _engine(self) -> "docker.DockerClient":
+        with self._lock:
+            if self._client is None:
+                self._client = connect()
+            return self._client
+
+    def _forget_engine(self) -> None:
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            with contextlib.suppress(Exception):
+                client.close()
+
+    def _name(self, id: str) -> str:
+        """The container's name, one per home and replica, which makes starting twice harmless."""
+        return f"market-{self.home_id}-{id}"
+
+    def _log_path(self, id: str) -> Path:
+        return self.home / "logs" / f"{replica_folder(self.run_dir, id).name}.log"
+
+    def _confinement(self, spec: ReplicaSpec) -> dict[str, Any]:
+        """What holds for every container of ours, in the SDK's words."""
+        from docker.types import LogConfig, Ulimit
+
+        limits = spec.limits
+        owner = _owner()
+        return {
+            "user": f"{owner}:{owner}",
+            "read_only": True,
+            "cap_drop": ["ALL"],
+            "security_opt": ["no-new-privileges"],
+            "tmpfs": {"/tmp": "rw,size=16m,mode=1777,noexec,nosuid,nodev"},  # noqa: S108 (in the container)
+            "mem_limit": limits.memory,
+            "memswap_limit": limits.memory,
+            "nano_cpus": int(limits.cpus * 1e9),
+            "pids_limit": limits.pids,
+            "ulimits": [
+                Ulimit(name="nofile", soft=limits.files, hard=limits.files),
+                Ulimit(name="core", soft=0, hard=0),
+            ],
+            "log_config": LogConfig(type=LogConfig.types.JSON, config={"max-size": "5m", "max-file": "2"}),
+            "restart_policy": {"Name": "no"},
+            "labels": {HOME_LABEL: self.home_id},
+        }
+
+    def _container(self, client: "docker.DockerClient", spec: ReplicaSpec, folder: Path) -> dict[str, Any]:
+        options = self._confinement(spec)
+        threads = str(spec.limits.threads)
+        command = [MODEL, "--name", spec.deployment, "--threads", threads]
+        environment = {
+            "ORT_DISABLE_TELEMETRY": "1",
+            **{f"{library}_NUM_THREADS": threads for library in ("OMP", "OPENBLAS", "RAYON")},
+        }
+        volumes = {str(spec.model_dir.resolve()): {"bind": MODEL, "mode": "ro"}}
+        if self._transport == crossing.UNIX:
+            volumes[str(folder.resolve())] = {"bind": RUN, "mode": "rw"}
+            command += ["--uds", f"{RUN}/{SOCKET}"]
+            options["network_mode"] = "none"
+        else:
+            if not spec.key:
+                raise RuntimeUnavailable(runtime=self.name, why="a server that listens on TCP needs a key")
+            command += ["--host", "0.0.0.0", "--port", str(PORT), "--key-env", KEY]  # noqa: S104 (in the container)
+            environment[KEY] = spec.key
+            options["network"] = self._network(client)
+            options["ports"] = {f"{PORT}/tcp": ("127.0.0.1", None)}
+        labels = {
+            **spec.labels,
+            HOME_LABEL: self.home_id,
+            DEPLOYMENT_LABEL: spec.deployment,
+            REPLICA_LABEL: spec.id,
+            TRANSPORT_LABEL: self._transport,
+        }
+        return options | {
+            "image": self._image,
+            "command": command,
+            "name": self._name(spec.id),
+            "environment": environment,
+            "volumes": volumes,
+            "labels": labels,
+        }
+
+    def _network(self, client: "docker.DockerClient") -> str:
+        """A bridge without address translation: ports are published, but nothing outside answers."""
+        from docker.errors import NotFound
+
+        name = f"market-{self.home_id}"
+        try:
+            client.api.inspect_network(name)
+        except NotFound:
+            client.networks.create(
+                name,
+                driver="bridge",
+                labels={HOME_LABEL: self.home_id},
+                options={
+                    "com.docker.network.bridge.enable_ip_masquerade": "false",
+                    "com.docker.network.bridge.enable_icc": "false",
+                },
+            )
+        return name
+
+    def _raced(self, id: str, error: RuntimeUnavailable) -> Replica | None:
+        """The container that another call made in the meantime, when that is why this one failed."""
+        status = getattr(getattr(error.__cause__, "response", None), "status_code", 0)
+        return self.inspect(id) if status == CREATED_BY_ANOTHER else None
+
+    def _facts(self, id: str) -> dict[str, Any] | None:
+        client = self._engine()
+        from docker.errors import NotFound
+
+        with engine_errors():
+            try:
+                facts: dict[str, Any] = client.api.inspect_container(self._name(id))
+            except NotFound:
+                return None
+        return facts
+
+    def _replica(self, facts: dict[str, Any]) -> Replica:
+        labels, state = facts["Config"]["Labels"], facts["State"]
+        id = labels[REPLICA_LABEL]
+        transport = labels.get(TRANSPORT_LABEL, crossing.UNIX)
+        gone = state["Status"] not in RUNNING
+        address = self._address(id, transport, facts)
+        return Replica(
+            id=id,
+            deployment=labels[DEPLOYMENT_LABEL],
+            state=ReplicaState.gone if gone else ReplicaState.starting,
+            address=address,
+            transport=transport,
+            sandbox=Sandbox.full,
+            exit=_exit_text(facts) if gone else "",
+        )
+
+    def _address(self, id: str, transport: str, facts: dict[str, Any]) -> str:
+        if transport == crossing.UNIX:
+            return f"unix:{replica_folder(self.run_dir, id) / SOCKET}"
+        published = (facts["NetworkSettings"].get("Ports") or {}).get(f"{PORT}/tcp") or [{}]
+        return f"tcp:127.0.0.1:{published[0].get('HostPort', 0)}"
+
+    def _keep_log(self, id: str) -> None:
+        """Save a container's last lines, which go with it."""
+        with contextlib.suppress(RuntimeUnavailable, OSError):
+            text = self.logs(id, 2000)
+            path = self._log_path(id)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.write_text(text)
+
+    def _remove(self, id: str, grace: float) -> None:
+        client = self._engine()
+        from docker.errors import NotFound
+
+        folder = replica_folder(self.run_dir, id)
+        with engine_errors(), contextlib.suppress(NotFound):
+            # Before it listens, a server may not have its signal handlers yet, and nothing is in flight.
+            if grace > 0 and (self._transport == crossing.TCP or (folder / SOCKET).exists()):
+                client.api.stop(self._name(id), timeout=max(1, round(grace)))
+            client.api.remove_container(self._name(id), force=True, v=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _exit_text(facts: dict[str, Any]) -> str:
+    """Why a container ended, in words."""
+    state = facts["State"]
+    if state.get("OOMKilled"):
+        limit = facts["HostConfig"].get("Memory", 0)
+        return f"memory over {limit / 1e9:.2f} GB"
+    if state.get("Error"):
+        return str(state["Error"])
+    code = int(state.get("ExitCode", 0))
+    return f"signal {code - 128}" if code > 128 else f"exit {code}"
