@@ -52,6 +52,9 @@ class Runtime(Protocol):
     def stats(self, id: str) -> Stats | None:
         """What it uses now; None when it does not run."""
 
+    def close(self) -> None:
+        """The shop ends: stop what must not outlive it, let go of the rest."""
+
 
 def _process(home: Path, run_dir: Path | None, options: dict[str, Any]) -> Runtime:
     from deployer.runtimes.process import ProcessRuntime

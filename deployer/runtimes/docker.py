@@ -145,6 +145,10 @@ class DockerRuntime:
         facts = self._facts(id)
         if facts:
             self._keep_log(id)
+            # Before it listens, a server may not have its signal handlers yet, and nothing is in flight.
+            over_tcp = facts["Config"]["Labels"].get(TRANSPORT_LABEL) == crossing.TCP
+            listens = over_tcp or (replica_folder(self.run_dir, id) / SOCKET).exists()
+            grace = grace if listens else 0
         self._remove(id, grace)
 
     def logs(self, id: str, tail: int = 200) -> str:
@@ -332,13 +336,11 @@ class DockerRuntime:
         client = self._engine()
         from docker.errors import NotFound
 
-        folder = replica_folder(self.run_dir, id)
         with engine_errors(), contextlib.suppress(NotFound):
-            # Before it listens, a server may not have its signal handlers yet, and nothing is in flight.
-            if grace > 0 and (self._transport == crossing.TCP or (folder / SOCKET).exists()):
+            if grace > 0:
                 client.api.stop(self._name(id), timeout=max(1, round(grace)))
             client.api.remove_container(self._name(id), force=True, v=True)
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(replica_folder(self.run_dir, id), ignore_errors=True)
 
 
 def _exit_text(facts: dict[str, Any]) -> str:

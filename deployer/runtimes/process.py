@@ -192,9 +192,13 @@ class ProcessRuntime:
         return Stats(memory=used_memory(record.pid), cpu=times.user + times.system)
 
     def close(self) -> None:
-        """Stop every server that this runtime started."""
-        for id in list(self._children):
-            self.stop(id)
+        """Stop every server that this runtime started, all at once."""
+        with self._lock:
+            children = list(self._children.values())
+        for child in children:
+            records.send(child.record.pid, child.record.born, signal.SIGTERM)
+        for child in children:
+            self.stop(child.record.id)
 
     def _record_path(self, id: str) -> Path:
         return replica_folder(self.run_dir, id).with_suffix(".json")
