@@ -177,7 +177,7 @@ class Gateway:
         key = self.table.key_of(find(request.headers, b"authorization"))
         parts = rest.rstrip("/").split("/")
         if parts[0] == "models":
-            live = [_model(t) for t in self.table.targets.values() if t.state == "live" and key.opens(t.name)]
+            live = [_model(t) for t in self.table.targets.values() if t.serving and key.opens(t.name)]
             if len(parts) == 1:
                 await _send_json(client, request, {"object": "list", "data": live})
                 return

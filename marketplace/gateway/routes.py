@@ -26,6 +26,11 @@ class Target:
     state: str
     key: str
 
+    @property
+    def serving(self) -> bool:
+        """True if requests may be sent there: a degraded or updating deployment still has a server."""
+        return self.state in ("live", "degraded", "updating") and bool(self.address)
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -79,7 +84,7 @@ class Table:
             raise Refusal(404, "unknown-deployment", deployment=deployment)
         if not key.opens(deployment):
             raise Refusal(403, "key-not-for-deployment", deployment=deployment)
-        if target.state != "live" or not target.address:
+        if not target.serving:
             raise Refusal(
                 503,
                 "deployment-not-live",
