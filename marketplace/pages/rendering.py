@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -68,6 +69,16 @@ def when(moment: datetime | None) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(utc.isoformat(), f"{utc:%Y-%m-%d %H:%M} UTC")
 
 
+def code_json(value: object) -> str:
+    """JSON on one line, as it stands in code for people."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def shell_json(value: object) -> str:
+    """JSON as one quoted word of a shell."""
+    return shlex.quote(code_json(value))
+
+
 def to_json(value: object) -> str:
     """JSON for people."""
     return json.dumps(value, ensure_ascii=False, indent=2, default=str)
@@ -112,7 +123,6 @@ def environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        extensions=["jinja2.ext.loopcontrols"],
     )
     env.filters |= {
         "size": size,
@@ -121,6 +131,8 @@ def environment() -> Environment:
         "when": when,
         "markdown": markdown,
         "to_json": to_json,
+        "code_json": code_json,
+        "shell_json": shell_json,
         "short_id": short_id,
     }
     env.globals |= {
