@@ -14,17 +14,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from deployer.server import openai, openapi, openinference
-from deployer.server.http import MAX_BODY, Request, Response, json_response, read_form, read_object
+from deployer.server.bodies import Bodies, Receive
+from deployer.server.http import Request, Response, json_response, read_form, read_object
 from deployer.server.metrics import Metrics
 from deployer.server.predictor import BadInput, Predictor, Words
 from deployer.server.problems import Problem
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Handler = Callable[[Request], Response]
 
-BODY_SECONDS = 60.0
 QUEUE = 64  # inferences that may wait, beyond those that run
 
 log = logging.getLogger("market.server")
@@ -48,6 +47,7 @@ class App:
         self.created = openai.now()
         self.stopping = False
         self.metrics = Metrics(load_seconds)
+        self.bodies = Bodies()
         self.threads = max(1, threads)
         self.pool = ThreadPoolExecutor(self.threads, thread_name_prefix="infer")
         self.routes = self._routes()
@@ -136,9 +136,9 @@ class App:
                 "It was asked to stop and finishes what it has.", "服务已收到停止请求，正在完成已有任务。"
             )
             raise Problem("stopping", cause, headers={"Retry-After": "1"})
-        body = await _read(request, receive)
-        request = Request(request.method, request.path, request.headers, body)
-        return request, await self._run(handler, request)
+        async with self.bodies.read(request, receive) as body:
+            request = Request(request.method, request.path, request.headers, body)
+            return request, await self._run(handler, request)
 
     async def _run(self, handler: Handler, request: Request) -> Response:
         if self.metrics.queued >= self.threads + QUEUE:
@@ -215,34 +215,6 @@ class App:
 def _looks_like_json(request: Request) -> bool:
     """curl -d sends JSON under a form's type when none is named."""
     return request.media_type == "application/x-www-form-urlencoded" and request.body.lstrip()[:1] == b"{"
-
-
-async def _read(request: Request, receive: Receive) -> bytes:
-    """The whole body; refuses more than MAX_BODY bytes as soon as they are announced or seen."""
-    mebi = MAX_BODY >> 20
-    too_large = Problem("too-large", Words(f"At most {mebi} MiB are taken.", f"至多 {mebi} MiB。"))
-    too_large.headers["Connection"] = "close"
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and (len(announced) > 12 or int(announced) > MAX_BODY):
-        raise too_large
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ConnectionResetError
-                chunk = message.get("body", b"")
-                size += len(chunk)
-                if size > MAX_BODY:
-                    raise too_large
-                chunks.append(chunk)
-                if not message.get("more_body", False):
-                    return b"".join(chunks)
-    except TimeoutError as error:
-        cause = Words(f"It took more than {BODY_SECONDS:.0f} s.", f"超过了 {BODY_SECONDS:.0f} 秒。")
-        raise Problem("slow-body", cause, headers={"Connection": "close"}) from error
 
 
 async def _send(response: Response, send: Send) -> None:
