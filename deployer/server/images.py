@@ -64,7 +64,7 @@ def decode(data: bytes, where: str = "image") -> Image.Image:
 def _flatten(picture: Image.Image) -> Image.Image:
     """Any mode as RGB: 16 bits scaled to 8, transparency laid on white."""
     if picture.mode.startswith("I") or picture.mode == "F":
-        pixels = np.asarray(picture, dtype=np.float64)
+        pixels = np.asarray(picture, dtype=np.float32)
         eight_bits = not picture.mode.startswith("I;") and pixels.min() >= 0 and pixels.max() <= 255
         top = 255.0 if eight_bits else 65535.0
         scaled = np.clip(np.nan_to_num(pixels) / top * 255.0, 0, 255).astype(np.uint8)
