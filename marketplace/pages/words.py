@@ -40,7 +40,7 @@ STATES = {
 STEPS = {
     "fetch": _("Fetch files"),
     "prepare": _("Check and lay out"),
-    "package": _("Package"),
+    "package": _("Package for the runtime"),
     "start": _("Start server"),
     "health": _("Health check"),
     "warm-up": _("Warm up"),
