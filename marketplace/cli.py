@@ -15,7 +15,9 @@ import click
 from marketplace.terminal import data, data_json, hint, problem_text, say, size, table
 
 if TYPE_CHECKING:
-    from marketplace.client import Shop
+    from collections.abc import Iterator
+
+    from marketplace.client import Event, Shop
 
 _FAILED, _UNREACHABLE = 1, 3
 
@@ -200,7 +202,7 @@ def deploy(
         made = shop.call("POST", "/api/deployments", json=asked)
         key, deployment = made.get("key"), made["deployment"]
         if wait:
-            _follow(shop, deployment, timeout)
+            _follow(shop, deployment, made["revision"], timeout)
             made = shop.call("GET", _deployment_path(deployment)) | {"key": key}
         failed = made["state"] in ("failed", "stopped")
         if json_out:
@@ -389,10 +391,17 @@ def _tell_failure(shop: "Shop", made: dict[str, Any]) -> None:
         hint(f"日志末尾：\n{lines}", f"The end of its log:\n{lines}")
 
 
-def _follow(shop: "Shop", deployment: str, timeout: float) -> None:
+def _steps(shop: "Shop", deployment: str, revision: int, timeout: float) -> "Iterator[Event]":
+    """What happens to this revision of a deployment; the stream begins with those before it."""
+    for event in shop.events(deployment, timeout):
+        if event.data.get("revision", revision) >= revision:
+            yield event
+
+
+def _follow(shop: "Shop", deployment: str, revision: int, timeout: float) -> None:
     """Show the steps of a deployment as they happen, until it is live or failed."""
     if not sys.stderr.isatty():
-        for event in shop.events(deployment, timeout):
+        for event in _steps(shop, deployment, revision, timeout):
             if event.kind == "step":
                 hint(
                     f"{event.data['name']}: {event.data['state']}",
@@ -405,7 +414,7 @@ def _follow(shop: "Shop", deployment: str, timeout: float) -> None:
     columns = SpinnerColumn(finished_text="✓"), TextColumn("{task.description}"), TimeElapsedColumn()
     with Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as progress:
         bars: dict[str, Any] = {}
-        for event in shop.events(deployment, timeout):
+        for event in _steps(shop, deployment, revision, timeout):
             name, state = str(event.data.get("name", "")), event.data.get("state")
             if event.kind not in ("step", "progress"):
                 continue

@@ -69,7 +69,10 @@ class Market:
     def children(self) -> dict[str, psutil.Process]:
         found = {}
         for child in psutil.Process(self.process.pid).children():
-            line = " ".join(child.cmdline())
+            try:
+                line = " ".join(child.cmdline())
+            except psutil.Error:  # it has just ended
+                continue
             for module in ("marketplace.gateway", "marketplace.app"):
                 if line.endswith(module):
                     found[module] = child
