@@ -56,6 +56,7 @@ class Entry:
     """One listing of the starter shelf, as its folder describes it."""
 
     id: str
+    folder: Path
     version: str
     tier: str
     offer: NewListing
@@ -115,6 +116,7 @@ def load_entry(entry_id: str, root: Path = STARTER) -> Entry:
     )
     return Entry(
         id=data["id"],
+        folder=folder,
         version=data["version"],
         tier=data["tier"],
         offer=offer,

@@ -21,6 +21,7 @@ from catalog import blobs, signing
 from catalog import manifest as manifests
 from catalog.entries import (
     BUILDING,
+    STARTER,
     VENDOR,
     Builder,
     Builders,
@@ -75,13 +76,13 @@ class ShelfStatus:
     items: list[ShelfItem] = field(default_factory=list)
 
 
-def ensure_items(db: Session, tier: str, only: Iterable[str] = ()) -> None:
+def ensure_items(db: Session, tier: str, only: Iterable[str] = (), root: Path = STARTER) -> None:
     """Write down which entries there are to fill; what is ready stays, all else waits again.
 
     `tier` "none" leaves the shelf as it is. The caller commits; nothing may be filling meanwhile.
     """
     chosen = set(only)
-    entries = [e for e in load_entries(tier) if not chosen or e.id in chosen] if tier != "none" else []
+    entries = [e for e in load_entries(tier, root) if not chosen or e.id in chosen] if tier != "none" else []
     for position, entry in enumerate(entries):
         item = db.get(ShelfItem, entry.id) or ShelfItem(id=entry.id)
         item.position = position
@@ -276,7 +277,12 @@ def _drop_archives(engine: Engine, entry: Entry, folder: Path) -> None:
     with _writing(engine) as db:
         open_ids = set(db.exec(select(ShelfItem.id).where(col(ShelfItem.state) != ShelfState.ready)))
         db.rollback()
-    needed = {a.file for other in load_entries(entry.tier) if other.id in open_ids for a in other.archives}
+    needed = {
+        a.file
+        for other in load_entries(entry.tier, entry.folder.parent)
+        if other.id in open_ids
+        for a in other.archives
+    }
     for archive in entry.archives:
         if archive.file not in needed:
             cached_archive(archive, folder).unlink(missing_ok=True)
