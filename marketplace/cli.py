@@ -155,7 +155,7 @@ def show(name: str, json_out: bool) -> None:
     """Show one listing."""
     from marketplace.client import opened
 
-    path = f"/api/listings/{_listing_path(name)}"
+    path = f"/api/listings/{quote(_full_name(name).partition('@')[0])}"
     with opened() as shop:
         listing = shop.call("GET", path)
     if json_out:
@@ -197,7 +197,7 @@ def deploy(
     """Deploy a listing."""
     from marketplace.client import opened
 
-    asked = {"listing": listing, "name": name, "runtime": runtime, "device": device}
+    asked = {"listing": _full_name(listing), "name": name, "runtime": runtime, "device": device}
     with opened() as shop:
         made = shop.call("POST", "/api/deployments", json=asked)
         key, deployment = made.get("key"), made["deployment"]
@@ -338,12 +338,14 @@ def new_key(deployment: str, json_out: bool) -> None:
         hint("密钥只显示这一次，请妥善保存。", "The key is shown this once; keep it safe.")
 
 
-def _listing_path(name: str) -> str:
-    """vendor/name of a listing as a path; a bare name is taken for one of the market's own."""
+def _full_name(name: str) -> str:
+    """vendor/name[@version]; a bare name is taken for one of the market's own."""
     plain = name.partition("@")[0]
-    if plain.count("/") > 1 or not plain.strip("/"):
-        raise click.BadParameter(say(f"{name}：应为 vendor/name", f"{name}: expected vendor/name"))
-    return quote(plain if "/" in plain else f"opc-market/{plain}")
+    if plain.count("/") > 1 or not all(plain.split("/")):
+        raise click.BadParameter(
+            say(f"{name}：应为 vendor/name[@version]", f"{name}: expected vendor/name[@version]")
+        )
+    return name if "/" in plain else f"opc-market/{name}"
 
 
 def _deployment_path(deployment: str, what: str = "") -> str:

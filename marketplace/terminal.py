@@ -49,9 +49,9 @@ def problem_text(problem: Mapping[str, Any]) -> str:
     if isinstance(inner, Mapping):
         return f"{inner.get('message', '')} [{inner.get('code', '')}]"
     title, detail = str(problem.get("title") or ""), str(problem.get("detail") or "")
-    first = f"{title}: {detail}" if title and detail else title or detail or str(inner or "?")
+    first = f"{title}{say('：', ': ')}{detail}" if title and detail else title or detail or str(inner or "?")
     code = f" [{problem['code']}]" if problem.get("code") else ""
-    step = f"\n{say('下一步', 'Next')}: {problem['next']}" if problem.get("next") else ""
+    step = f"\n{say('下一步：', 'Next: ')}{problem['next']}" if problem.get("next") else ""
     return first + code + step
 
 

@@ -122,6 +122,8 @@ def test_no_shop_is_exit_status_3_and_says_how_to_start_one(
         ["nonsense"],
         ["show"],
         ["show", "a/b/c"],
+        ["deploy", "a/"],
+        ["deploy", "@1.0.0"],
         ["deploy"],
         ["call", "x"],
         ["call", "x", "--text", "a", "--image", __file__],
