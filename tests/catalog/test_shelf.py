@@ -85,10 +85,10 @@ def _copy(inputs: dict[str, Path], out: Path, options: dict[str, Any], progress:
 
 
 def _fill(
-    engine: Engine, home: Path, entry_id: str, *, keep: bool = False, builder: Any = _copy
+    engine: Engine, home: Path, entry: Entry, *, keep: bool = False, builder: Any = _copy
 ) -> ShelfState:
     cache = DownloadCache(home / "cache" / "downloads", keep)
-    return fill_entry(engine, shelf.load_entry(entry_id), home, cache, {"copy": builder})
+    return fill_entry(engine, entry, home, cache, {"copy": builder})
 
 
 def _item(engine: Engine, entry_id: str) -> ShelfItem:
