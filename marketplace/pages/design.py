@@ -29,7 +29,7 @@ SAMPLE = ListingOut(
     size=1_210_000,
     license_package="MIT",
     license_weights="MIT",
-    vendor=VendorOut("opc-market", "OPC 市集", "OPC Market", True),
+    vendor=VendorOut("opc-market", "OPC 市场", "OPC Market", True),
 )
 STEPS = (
     StepOut("fetch", "done", 0.02, {"bytes": 1_210_000, "fetched": 0}),

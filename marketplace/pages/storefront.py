@@ -38,6 +38,16 @@ class Facet:
     count: int
 
 
+@dataclass(frozen=True)
+class Shelf:
+    """The listings of one vertical: those not shown on a shelf above, and those shown there."""
+
+    vertical: str
+    count: int
+    first: list[ListingOut]
+    again: list[ListingOut]
+
+
 @get("/", include_in_schema=False, sync_to_thread=True)
 def home(request: AnyRequest, db: NamedDependency[Session], viewer: NamedDependency[Viewer]) -> Template:
     """The shelves, by vertical."""
@@ -45,11 +55,20 @@ def home(request: AnyRequest, db: NamedDependency[Session], viewer: NamedDepende
 
 
 def _shelves(db: Session, lang: str) -> dict[str, Any]:
-    shelves = [
-        (vertical, [_listing_out(db, row, lang) for row in rows])
-        for vertical, rows in listings.listings_by_vertical(db).items()
-    ]
-    return {"shelves": shelves, "shelf": shelf_out(db, lang)}
+    """The shelves of the home page, those that only repeat what stands above at the end."""
+    seen: set[str] = set()
+    shelves = []
+    for vertical, rows in listings.listings_by_vertical(db).items():
+        items = [_listing_out(db, row, lang) for row in rows]
+        first = [item for item in items if item.name not in seen]
+        again = [item for item in items if item.name in seen]
+        seen.update(item.name for item in first)
+        shelves.append(Shelf(vertical, len(items), first, again))
+    return {
+        "shelves": [shelf for shelf in shelves if shelf.first],
+        "others": [shelf for shelf in shelves if not shelf.first],
+        "shelf": shelf_out(db, lang),
+    }
 
 
 def _listing_out(db: Session, row: Listing, lang: str) -> ListingOut:
