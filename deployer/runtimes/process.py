@@ -142,13 +142,16 @@ class ProcessRuntime:
 
     def inspect(self, id: str) -> Replica | None:
         """The replica now; a dead one keeps its cause until it is stopped or started again."""
-        self._reap(id)
         record = records.load(self._record_path(id))
+        if record and not record.exit and not record.alive():
+            self._reap(id)
+            record = records.load(self._record_path(id))
         if record is None:
             return None
-        if record.exit or not record.alive():
-            gone = record if record.exit else dataclasses.replace(record, exit="ended with its shop")
-            return gone.replica(gone=True)
+        if record.exit:
+            return record.replica(gone=True)
+        if not record.alive():
+            return dataclasses.replace(record, exit="ended with its shop").replica(gone=True)
         return record.replica(gone=False)
 
     def list(self) -> list[Replica]:
@@ -302,9 +305,13 @@ class ProcessRuntime:
 
     def _reap(self, id: str) -> None:
         """Note the end of a child that ended, with its cause."""
+        child = self._children.get(id)
+        if child is None:
+            return
+        # Not poll(): it says "running" of a dead child while another thread waits for it.
+        code = child.process.wait(KILL_DEADLINE)
         with self._lock:
-            child = self._children.get(id)
-            if child is None or (code := child.process.poll()) is None:
+            if self._children.get(id) is not child:
                 return
             del self._children[id]
             child.let_go()
@@ -338,8 +345,9 @@ class ProcessRuntime:
             for child in children:
                 self._hold_to_memory(child)
                 with contextlib.suppress(OSError):
-                    _cap_log(self._log_path(child.record.id))
-                self._reap(child.record.id)
+                    cap_log(self._log_path(child.record.id))
+                if child.process.poll() is not None:
+                    self._reap(child.record.id)
 
     def _hold_to_memory(self, child: _Child) -> None:
         used, limit = used_memory(child.process.pid), child.record.memory
@@ -370,7 +378,7 @@ def _read_report(pipe: int) -> dict[str, Any]:
     return found
 
 
-def _cap_log(path: Path) -> None:
+def cap_log(path: Path) -> None:
     """Put a long log aside and begin anew; the server appends, so its next line is the first."""
     if path.stat().st_size > LOG_LIMIT:
         shutil.copyfile(path, path.with_suffix(".log.1"))

@@ -23,6 +23,7 @@ if sys.platform != "win32":
     import resource
 
 LARGEST_FILE = 64 << 20  # bytes; a wall for a log that floods between two looks of the watchdog
+STACKS = 64 << 20  # bytes that threads reserve without using them
 CAP_DAC_READ_SEARCH = 2
 CAPABILITY_VERSION = 0x20080522
 
@@ -67,7 +68,7 @@ def _set_limits(wanted: Policy) -> None:
     if wanted.memory:
         # The watchdog ends a server at its limit; this wall only stops a leap between two looks.
         # RLIMIT_AS would also count mapped weights and break them.
-        limits.append((resource.RLIMIT_DATA, wanted.memory + wanted.memory // 4))
+        limits.append((resource.RLIMIT_DATA, wanted.memory + wanted.memory // 4 + STACKS))
     for kind, value in limits:
         hard = resource.getrlimit(kind)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)

@@ -9,26 +9,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper, save
+from onnx import GraphProto, TensorProto, helper, numpy_helper, save
 
 from deployer.spec import Replica
 
 
-def tiny_model(folder: Path) -> Path:
-    """A model folder whose graph doubles a float vector x [n] to y [n]."""
+def _folder(folder: Path, name: str, graph: GraphProto) -> Path:
     folder.mkdir(parents=True)
-    graph = helper.make_graph(
-        [helper.make_node("Mul", ["x", "two"], ["y"])],
-        "double",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])],
-        [numpy_helper.from_array(np.array([2.0], np.float32), "two")],
-    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     save(model, str(folder / "model.onnx"))
     manifest = {
         "schema": 1,
-        "name": "opc-market/double",
+        "name": f"opc-market/{name}",
         "version": "1.0.0",
         "task": "tensors",
         "files": {"model": "model.onnx"},
@@ -36,6 +28,34 @@ def tiny_model(folder: Path) -> Path:
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
+
+
+def tiny_model(folder: Path) -> Path:
+    """A model folder whose graph doubles a float vector x [n] to y [n]."""
+    graph = helper.make_graph(
+        [helper.make_node("Mul", ["x", "two"], ["y"])],
+        "double",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])],
+        [numpy_helper.from_array(np.array([2.0], np.float32), "two")],
+    )
+    return _folder(folder, "double", graph)
+
+
+def hungry_model(folder: Path) -> Path:
+    """A model folder whose graph fills as many floats as x [1] asks for, and holds them for seconds."""
+    sines = [helper.make_node("Sin", [f"v{i}"], [f"v{i + 1}"]) for i in range(60)]
+    graph = helper.make_graph(
+        [
+            helper.make_node("ConstantOfShape", ["x"], ["v0"]),
+            *sines,
+            helper.make_node("ReduceSum", ["v60"], ["y"], keepdims=0),
+        ],
+        "hungry",
+        [helper.make_tensor_value_info("x", TensorProto.INT64, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [])],
+    )
+    return _folder(folder, "hungry", graph)
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -83,6 +103,12 @@ def double(replica: Replica, *, key: str = "") -> list[float]:
     assert status == 200, answer
     data: list[float] = answer["outputs"][0]["data"]
     return data
+
+
+def eat(replica: Replica, floats: int) -> tuple[int, Any]:
+    """Ask the hungry model for this many floats; a killed server raises OSError or HTTPException."""
+    body = {"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [floats]}]}
+    return ask(replica.address, "POST", f"/v2/models/{replica.deployment}/infer", body, timeout=60)
 
 
 def eventually(look: Callable[[], T], *, seconds: float = 20) -> T:
