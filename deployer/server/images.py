@@ -56,7 +56,8 @@ def decode(data: bytes, where: str = "image") -> Image.Image:
         raise BadInput(where, why, _EXPECTED)
     try:
         picture.load()
-        return _flatten(ImageOps.exif_transpose(picture))
+        ImageOps.exif_transpose(picture, in_place=True)
+        return _flatten(picture)
     except Exception as error:  # as above, and cut-short or corrupt pixel data
         raise BadInput(where, Words("is a broken picture", "图片已损坏"), _EXPECTED) from error
 
@@ -74,7 +75,7 @@ def _flatten(picture: Image.Image) -> Image.Image:
         ground = Image.new("RGB", layer.size, "white")
         ground.paste(layer, mask=layer.getchannel("A"))
         return ground
-    return picture.convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def resize_short(

@@ -7,6 +7,7 @@ and read with CTC. Options (defaults are PP-OCR's): min_side, max_side, threshol
 """
 
 import math
+import threading
 from typing import Any
 
 import numpy as np
@@ -48,13 +49,18 @@ class TextReader(JsonPredictor):
     schema = _SCHEMA
 
     def __init__(self, model: Model) -> None:
+        import onnxruntime as ort
+
+        self.run_options = ort.RunOptions()
+        self.run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self.turn = threading.Lock()
         self.detector = model.session("detector")
         self.recognizer = model.session("recognizer")
         self.classifier = model.session("classifier") if model.has("classifier") else None
         self.characters = _characters(model, self.recognizer)
         options = model.options
         self.min_side = int(options.get("min_side", 736))
-        self.max_side = int(options.get("max_side", 2000))
+        self.max_side = int(options.get("max_side", 1600))
         self.threshold = float(options.get("threshold", 0.3))
         self.box_threshold = float(options.get("box_threshold", 0.5))
         self.unclip = float(options.get("unclip", 1.6))
@@ -82,11 +88,11 @@ class TextReader(JsonPredictor):
         scale = min(scale, self.max_side / max(width, height))
         size = (multiple_of(width * scale, 32), multiple_of(height * scale, 32))
         pixels = tensor(framed.resize(size, Image.Resampling.BILINEAR), **_NORM)
-        (likely,) = self.detector.run(None, {self.detector.get_inputs()[0].name: pixels})
+        likely = self._run(self.detector, pixels)
         ratio = np.array([width / size[0], height / size[1]])
         limit = np.array([picture.width, picture.height], float)
         found = []
-        for rectangle in self.rectangles(np.asarray(likely)[0, 0]):
+        for rectangle in self.rectangles(likely[0, 0]):
             corners = np.clip((rectangle.corners() + 0.5) * ratio - (left, top), 0, limit)
             if min(np.hypot(*(corners[1] - corners[0])), np.hypot(*(corners[3] - corners[0]))) > 3:
                 found.append(corners)
@@ -126,13 +132,22 @@ class TextReader(JsonPredictor):
                 results[index], turned = other, turned + 1
         return results, turned
 
+    def _run(self, session: Any, pixels: Array) -> Array:
+        """The one output of a graph, whose memory is given back afterwards.
+
+        Every picture has a size of its own, and the arena would keep a block for each of them. One run at
+        a time, since a run already uses all threads and two would hold twice the memory.
+        """
+        with self.turn:
+            (output,) = session.run(None, {session.get_inputs()[0].name: pixels}, self.run_options)
+        return np.asarray(output)
+
     def _recognize(self, crops: list[Image.Image]) -> list[tuple[str, float]]:
-        name = self.recognizer.get_inputs()[0].name
         widths = [_width(crop) for crop in crops]
         results = [("", 0.0)] * len(crops)
         for batch in _batches(widths):
-            (scores,) = self.recognizer.run(None, {name: _lines([crops[i] for i in batch], widths, batch)})
-            for index, row in zip(batch, np.asarray(scores), strict=True):
+            scores = self._run(self.recognizer, _lines([crops[i] for i in batch], widths, batch))
+            for index, row in zip(batch, scores, strict=True):
                 results[index] = decode_ctc(row, self.characters)
         return results
 
@@ -140,12 +155,12 @@ class TextReader(JsonPredictor):
         """The crops that the classifier takes for upside down with more than 0.9."""
         if self.classifier is None or not crops:
             return []
-        name, doubtful = self.classifier.get_inputs()[0].name, []
+        doubtful = []
         for start in range(0, len(crops), 16):
             part = crops[start : start + 16]
             pixels = np.concatenate([_padded(crop, min(_width(crop), 192), 192) for crop in part])
-            (scores,) = self.classifier.run(None, {name: pixels})
-            doubtful += [start + i for i, row in enumerate(np.asarray(scores)) if row[1] > 0.9]
+            scores = self._run(self.classifier, pixels)
+            doubtful += [start + i for i, row in enumerate(scores) if row[1] > 0.9]
         return doubtful
 
 
