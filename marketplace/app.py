@@ -13,8 +13,6 @@ from typing import Any
 
 import structlog
 import uvicorn
-from deployer.runtimes.docker import DockerRuntime
-from deployer.runtimes.process import ProcessRuntime
 from litestar import Litestar, Response
 from litestar.config.app import AppConfig
 from litestar.datastructures import State
@@ -26,7 +24,10 @@ from sqlmodel import Session
 from catalog import shelf
 from catalog.errors import CatalogError
 from deployer.errors import DeployerError
-from marketplace import accounts, problems, supervision, workflows
+from deployer.runtimes import Runtime
+from deployer.runtimes.docker import DockerRuntime
+from deployer.runtimes.process import ProcessRuntime
+from marketplace import accounts, pages, problems, supervision, workflows
 from marketplace.api import catalog as catalog_api
 from marketplace.api import deployments as deployments_api
 from marketplace.api import operations
@@ -41,6 +42,8 @@ from marketplace.settings import Settings, load
 
 log = structlog.get_logger()
 
+VERSION = "0.1.0"
+
 
 def open_services(settings: Settings) -> Services:
     """Open the home: database, secret, runtimes; nothing runs yet."""
@@ -49,11 +52,13 @@ def open_services(settings: Settings) -> Services:
     engine = open_engine(settings.database_url)
     migrate(engine)
     hub = Hub()
-    runtimes = {
+    runtimes: dict[str, Runtime] = {
         "process": ProcessRuntime(settings.home, settings.run_dir),
         "docker": DockerRuntime(settings.home, settings.run_dir, base=settings.runtime_base),
     }
-    return Services(settings, engine, runtimes, hub, RouteTable(hub), home_secret(settings.home))
+    return Services(
+        settings, engine, runtimes, hub, RouteTable(hub, gateway=_supervised()), home_secret(settings.home)
+    )
 
 
 def provide_db(request: AnyRequest, services: Services) -> Iterator[Session]:
@@ -97,10 +102,8 @@ def on_fault(request: AnyRequest, error: Exception) -> Response[Any]:
 
 
 def _answer(request: AnyRequest, problem: problems.Problem) -> Response[Any]:
-    from marketplace.pages import problem_page  # pages import the app's parts
-
     if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/"):
-        return problem_page(request, problem)
+        return pages.problem_page(request, problem)
     headers = {"Retry-After": "2"} if problem.status == 503 else {}
     body = json.dumps(problem.to_dict(), ensure_ascii=False, default=str)
     return Response(body, status_code=problem.status, media_type=problems.MEDIA_TYPE, headers=headers)
@@ -108,21 +111,16 @@ def _answer(request: AnyRequest, problem: problems.Problem) -> Response[Any]:
 
 def create_app(services: Services) -> Litestar:
     """The shop over opened services."""
-    from marketplace import pages
 
     async def provide_services() -> Services:
         return services
 
+    handlers: list[Any] = [*operations.handlers, catalog_api.router, deployments_api.router, *pages.routers()]
     return Litestar(
-        route_handlers=[
-            *operations.handlers,
-            catalog_api.router,
-            deployments_api.router,
-            *pages.routers(),
-        ],
+        route_handlers=handlers,
         dependencies={
             "services": Provide(provide_services),
-            "db": Provide(provide_db, sync_to_thread=True),
+            "db": Provide(provide_db),
             "viewer": Provide(provide_viewer, sync_to_thread=True),
         },
         before_request=refuse_foreign,
@@ -135,7 +133,9 @@ def create_app(services: Services) -> Litestar:
             HTTPException: on_http_error,
             Exception: on_fault,
         },
-        openapi_config=OpenAPIConfig(title="OPC Market", version="0.1.0", path="/api", render_plugins=[]),
+        openapi_config=OpenAPIConfig(
+            title="OPC Market", version=VERSION, path="/api/schema", render_plugins=[]
+        ),
         request_max_body_size=services.settings.max_body,
         template_config=pages.template_config(),
         on_app_init=[_no_default_logging],
@@ -199,6 +199,23 @@ def _configure_logging(level: str) -> None:
     )
 
 
+def _supervised() -> bool:
+    """Whether `market serve` started this process, with a gateway beside it."""
+    return os.environ.get("MARKET_LIFELINE") == "stdin"
+
+
+class _Server(uvicorn.Server):
+    """Wakes long polls and event streams before it waits for answers under way."""
+
+    def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
+        super().__init__(config)
+        self._hub = hub
+
+    async def shutdown(self, sockets: list[Any] | None = None) -> None:
+        self._hub.close()
+        await super().shutdown(sockets)
+
+
 def _end_with_parent(server: uvicorn.Server) -> None:
     """Shut down when standard input ends: the supervisor holds its other end."""
 
@@ -214,10 +231,11 @@ def main() -> None:
     """Serve the shop on its socket until told to stop."""
     settings = load()
     _configure_logging(settings.log_level)
-    app = create_app(open_services(settings))
+    services = open_services(settings)
+    app = create_app(services)
     socket = settings.shop_socket
     Path(socket).unlink(missing_ok=True)
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(
             app,
             uds=str(socket),
@@ -225,9 +243,10 @@ def main() -> None:
             access_log=False,
             timeout_graceful_shutdown=3,
             lifespan="on",
-        )
+        ),
+        services.hub,
     )
-    if os.environ.get("MARKET_LIFELINE") == "stdin":
+    if _supervised():
         _end_with_parent(server)
     server.run()
 

@@ -17,6 +17,7 @@ class Hub:
         # Numbers start at the clock so that they also rise over a restart of the process.
         self._start = int(time.time() * 1000)
         self._versions: dict[str, int] = {}
+        self.closed = False
         self._waiters: dict[str, list[tuple[asyncio.AbstractEventLoop, asyncio.Event]]] = defaultdict(list)
 
     def version(self, topic: str) -> int:
@@ -34,12 +35,18 @@ class Hub:
                 loop.call_soon_threadsafe(event.set)
         return version
 
+    def close(self) -> None:
+        """Wake every reader for good: the shop ends, and streams must not hold it."""
+        self.closed = True
+        for topic in list(self._waiters):
+            self.notify(topic)
+
     async def wait(self, topic: str, after: int, timeout: float) -> int:  # noqa: ASYNC109
         """Wait until the topic's number is above `after`, `timeout` seconds at most; returns the number."""
         waiter = (asyncio.get_running_loop(), asyncio.Event())
         with self._lock:
             version = self._versions.get(topic, self._start)
-            if version != after:
+            if version != after or self.closed:
                 return version
             self._waiters[topic].append(waiter)
         try:

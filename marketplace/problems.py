@@ -120,6 +120,18 @@ WORDS: dict[str, Words] = {
         _("{file} from {source} has another checksum than the one on record."),
         _("Retry; if it happens again, the source is not to be trusted: choose another mirror."),
     ),
+    "build-failed": Words(
+        422,
+        _("The model could not be built"),
+        _("{entry}: {why}."),
+        _("Read the shop's log, then retry."),
+    ),
+    "signature-invalid": Words(
+        409,
+        _("The signature does not hold"),
+        _("{digest}: {why}."),
+        _("Do not run these files: fetch the version again from where it came."),
+    ),
     # deployer
     "unknown-deployment": Words(
         404,

@@ -4,10 +4,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, select
 
 from deployer.deployments import replica_id
-from deployer.models import Deployment, DeploymentState
+from deployer.models import Deployment
 from marketplace.accounts import HOME_SCOPE, live_keys
 from marketplace.events import Hub
 
@@ -17,10 +17,10 @@ TOPIC = "routes"
 class RouteTable:
     """Numbers the states of the routing table and knows which one the gateway has in force."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, *, gateway: bool = False) -> None:
         self._hub = hub
         self._in_force = 0
-        self._gateway_seen = False
+        self._gateway = gateway  # whether there is one to wait for
         self._changed = threading.Condition()
 
     def publish(self) -> int:
@@ -30,21 +30,19 @@ class RouteTable:
     def confirm(self, version: int) -> None:
         """The gateway says that it has `version` in force."""
         with self._changed:
-            self._gateway_seen = True
+            self._gateway = True
             self._in_force = version
             self._changed.notify_all()
 
     def wait_in_force(self, version: int, timeout: float) -> bool:
         """Wait until the gateway routes by `version` or a later one; at once when there is no gateway."""
         with self._changed:
-            return self._changed.wait_for(
-                lambda: not self._gateway_seen or self._in_force >= version, timeout
-            )
+            return self._changed.wait_for(lambda: not self._gateway or self._in_force >= version, timeout)
 
 
 def snapshot(db: Session, replica_key: Callable[[str], str]) -> dict[str, Any]:
     """Routes by deployment name, and what each key (by digest) opens."""
-    deployments = db.exec(select(Deployment).where(col(Deployment.state) != DeploymentState.stopped)).all()
+    deployments = db.exec(select(Deployment)).all()
     return {
         "routes": {
             d.name: {

@@ -44,11 +44,6 @@ def file(data: bytes, mode: int = 0o644) -> Entry:
     return Entry(mode, lambda: data)
 
 
-def from_disk(folder: Path, names: Iterable[str], prefix: str) -> Tree:
-    """Files of a folder, by their path in it, under a prefix."""
-    return {str(PurePosixPath(prefix, name)): Entry(0o644, (folder / name).read_bytes) for name in names}
-
-
 def _wheel_members(archive: zipfile.ZipFile) -> Iterator[tuple[str, zipfile.ZipInfo]]:
     """Members with the path that an installer would give them; scripts and headers are left out."""
     for info in archive.infolist():

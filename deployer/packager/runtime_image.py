@@ -7,6 +7,7 @@ engine has it takes milliseconds.
 import contextlib
 import hashlib
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from deployer.packager import base as bases
 from deployer.packager import bytecode, engine, wheels
 from deployer.packager.base import Base
 from deployer.packager.image import Image, assemble
-from deployer.packager.layers import Tree, from_disk, from_wheels, layer
+from deployer.packager.layers import Tree, file, from_wheels, layer
 from deployer.packager.layout import Descriptor, Layout
 from deployer.spec import Progress
 
@@ -44,50 +45,47 @@ ENVIRONMENT = {
 }
 
 
-def server_files() -> list[str]:
-    """The sources that go into the image, by their path under the package."""
+def server_sources() -> dict[str, bytes]:
+    """The sources that go into the image, by their path under the package; read anew each time."""
     modules = (PACKAGE / "server").rglob("*.py")
-    return ["__init__.py", *sorted(str(path.relative_to(PACKAGE)) for path in modules)]
+    names = ["__init__.py", *sorted(str(path.relative_to(PACKAGE)) for path in modules)]
+    return {name: (PACKAGE / name).read_bytes() for name in names}
 
 
-def _inputs(wanted: str, arch: str) -> list[Any]:
-    """What decides the image; read anew each time, so a changed server is a new image."""
-    digest = hashlib.sha256()
-    for name in server_files():
-        digest.update(name.encode() + b"\0" + (PACKAGE / name).read_bytes() + b"\0")
-    return ["runtime", FORM, wanted, arch, wheels.versions(), digest.hexdigest()]
+def digests(contents: Mapping[str, bytes]) -> dict[str, str]:
+    """sha256 of each content, by name."""
+    return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
 
 
 def _packages(layout: Layout, cache: Path, base: Base, arch: str) -> Descriptor:
     fetched = wheels.fetch(cache / "wheels", base.python, arch)
-    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in fetched}
+    contents = digests({path.name: path.read_bytes() for path in fetched})
     with ExitStack() as stack:
 
         def make() -> Tree:
             tree = from_wheels(fetched, "app/site", stack)
             return tree | bytecode.compiled(tree, base.python)
 
-        key = ["packages", FORM, digests, bytecode.identity(base.python)]
+        key = ["packages", FORM, contents, bytecode.identity(base.python)]
         return layer(layout, key, make)
 
 
-def _server(layout: Layout, base: Base) -> Descriptor:
-    names = server_files()
-    contents = {name: hashlib.sha256((PACKAGE / name).read_bytes()).hexdigest() for name in names}
-
+def _server(layout: Layout, base: Base, sources: Mapping[str, bytes]) -> Descriptor:
     def make() -> Tree:
-        tree = from_disk(PACKAGE, names, "app/deployer")
+        tree = {f"app/deployer/{name}": file(content) for name, content in sources.items()}
         return tree | bytecode.compiled(tree, base.python)
 
-    return layer(layout, ["server", FORM, contents, bytecode.identity(base.python)], make)
+    return layer(layout, ["server", FORM, digests(sources), bytecode.identity(base.python)], make)
 
 
-def build(layout: Layout, cache: Path, base: Base, arch: str, progress: Progress) -> Image:
+def build(
+    layout: Layout, cache: Path, base: Base, sources: Mapping[str, bytes], arch: str, progress: Progress
+) -> Image:
     """The image in the layout, under its tag; the same inputs give the same digest."""
     progress(1, STEPS, "packages")
     packages = _packages(layout, cache, base, arch)
     progress(2, STEPS, "server")
-    server = _server(layout, base)
+    server = _server(layout, base, sources)
     environment = {**base.environment, **ENVIRONMENT}
     settings = {**SETTINGS, "Env": [f"{name}={value}" for name, value in environment.items()]}
     image = assemble(layout, (*base.layers, packages, server), settings, arch=arch)
@@ -112,13 +110,14 @@ def ensure_runtime_image(
     root = home / "images"
     try:
         layout = Layout(root)
-        inputs = _inputs(base, arch)
+        sources = server_sources()
+        inputs = ["runtime", FORM, base, arch, wheels.versions(), digests(sources)]
         known = layout.recall(inputs)
         if known and engine.has(client, known["tag"]):
             progress(STEPS, STEPS, known["tag"])
             return str(known["tag"])
         with FileLock(str(root / ".lock")):
-            return _make(client, home, layout, inputs, base, arch, progress)
+            return _make(client, home, layout, inputs, sources, progress)
     except OSError as error:
         raise PackagingFailed(image=REPOSITORY, why=str(error)) from error
 
@@ -128,10 +127,10 @@ def _make(
     home: Path,
     layout: Layout,
     inputs: list[Any],
-    wanted: str,
-    arch: str,
+    sources: Mapping[str, bytes],
     progress: Progress,
 ) -> str:
+    wanted, arch = inputs[2:4]
     # Whoever held the lock may have made it meanwhile.
     known = layout.recall(inputs)
     if known and engine.has(client, known["tag"]):
@@ -144,7 +143,7 @@ def _make(
         base = bases.assembled(layout, cache, arch)
     else:
         base = bases.from_engine(client, layout, name, progress)
-    image = build(layout, cache, base, arch, progress)
+    image = build(layout, cache, base, sources, arch, progress)
     tag = image.tag(REPOSITORY)
     progress(3, STEPS, "load")
     if not engine.has(client, tag):

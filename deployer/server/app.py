@@ -223,5 +223,7 @@ async def _send(response: Response, send: Send) -> None:
         (b"content-length", str(len(response.body)).encode()),
         *((name.lower().encode(), value.encode()) for name, value in response.headers.items()),
     ]
+    if response.tokens:
+        headers.append((b"x-usage-tokens", str(response.tokens).encode()))  # the gateway counts them
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})

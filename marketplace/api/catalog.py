@@ -132,7 +132,7 @@ async def _shelf_stream(services: Services, lang: str) -> AsyncIterator[ServerSe
             return shelf_out(db, lang)
 
     seen = services.hub.version("shelf")
-    while True:
+    while not services.hub.closed:
         state = await sync_to_thread(read)
         yield ServerSentEventMessage(event="shelf", data=encode(state).decode())
         if state.ready + state.failed == state.total:

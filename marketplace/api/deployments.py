@@ -179,7 +179,7 @@ def events(
 
 async def _stream(services: Services, name: str, after: int) -> AsyncIterator[ServerSentEventMessage]:
     seen = services.hub.version(topic(name))
-    while True:
+    while not services.hub.closed:
         messages, after, over = await sync_to_thread(_news, services, name, after)
         for message in messages:
             yield message

@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from deployer.devices import DEVICES
 from litestar import Response, Router, get, post
 from litestar.concurrency import sync_to_thread
 from litestar.di import NamedDependency
@@ -14,6 +13,7 @@ from sqlmodel import Session, select
 
 from catalog.models import utcnow
 from deployer import deployments, doctor
+from deployer.devices import DEVICES
 from marketplace import accounts, metering, routes
 from marketplace.auth import AnyRequest, require
 from marketplace.db import read_session
@@ -46,6 +46,13 @@ def readyz(db: NamedDependency[Session]) -> Health:
     """The shop answers and reaches its database."""
     db.exec(select(1))
     return Health()
+
+
+@get("/api/openapi.json", include_in_schema=False, sync_to_thread=True)
+def openapi(request: AnyRequest) -> dict[str, Any]:
+    """The description of this API."""
+    # Litestar's own route for it answers everything else below its path as a page of its own.
+    return request.app.openapi_schema.to_schema()
 
 
 @get("/metrics", media_type="text/plain; version=0.0.4", sync_to_thread=True)
@@ -142,4 +149,4 @@ internal = Router(
     before_request=_inside,
     include_in_schema=False,
 )
-handlers = [healthz, readyz, metrics, examine, login_link, internal]
+handlers = [healthz, readyz, openapi, metrics, examine, login_link, internal]

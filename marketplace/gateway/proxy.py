@@ -74,7 +74,7 @@ class Gateway:
         self.limits = limits or Limits()
         self.shop, self.language = shop, language
         self.table = Table()
-        self.known = False
+        self._known = asyncio.Event()
         self.pools = Pools(self.limits)
         self.usage = Usage(self.pools, shop)
         self.clients: set[Client] = set()
@@ -86,7 +86,8 @@ class Gateway:
 
     def swap(self, table: Table) -> None:
         """Put a new table in force; exchanges under way go on where they are."""
-        self.table, self.known = table, True
+        self.table = table
+        self._known.set()
         self.pools.keep_only({t.address for t in table.targets.values()} | {self.shop})
 
     async def sweep(self) -> None:
@@ -142,6 +143,8 @@ class Gateway:
         first, _, rest = path.path[1:].partition("/")
         if path.hidden:
             raise Refusal(404, "not-found", path=path.path)
+        if first in ("d", "v1", "v2") and not path.path.startswith("/v2/health"):
+            await self._first_table()
         if first == "d" and rest:
             await self._by_path(client, request, path, rest)
         elif first == "v1":
@@ -150,6 +153,13 @@ class Gateway:
             await self._inference(client, request, path, rest)
         else:
             await self._to_shop(client, request, path)
+
+    async def _first_table(self) -> None:
+        """Hold what needs the table until the shop has told it once: no key is known before."""
+        try:
+            await asyncio.wait_for(self._known.wait(), self.limits.first_table_seconds)
+        except TimeoutError:
+            raise Refusal(503, "shop-starting", headers=[(b"retry-after", b"1")]) from None
 
     async def _by_path(self, client: Client, request: Request, path: Path, rest: str) -> None:
         """/d/{deployment}/{rest}: every route of one server."""
@@ -164,7 +174,7 @@ class Gateway:
         elif parts == ["health", "live"]:
             answer = {"live": True}
         elif parts == ["health", "ready"]:
-            answer = {"ready": self.known}
+            answer = {"ready": self._known.is_set()}
         elif parts[0] == "models" and len(parts) > 1 and parts[1]:
             await self._to_replica(client, request, parts[1], path.encoded(path.path))
             return

@@ -39,6 +39,7 @@ class Limits:
     write_seconds: float = 120.0
     answer_seconds: float = 900.0
     connect_seconds: float = 5.0
+    first_table_seconds: float = 5.0
     linger_seconds: float = 3.0
     head_bytes: int = 64 * 1024
     header_count: int = 128

@@ -154,7 +154,7 @@ def board_stream(
 
     async def rows() -> AsyncIterator[ServerSentEventMessage]:
         seen, sent = services.hub.version(BOARD), ""
-        while True:
+        while not services.hub.closed:
             html = await sync_to_thread(read)
             yield _changed(html, sent)
             sent = html
@@ -205,7 +205,7 @@ async def _updates(
     services: Services, name: str, lang: str, shown: str, key: str
 ) -> AsyncIterator[ServerSentEventMessage]:
     seen, sent = services.hub.version(topic(name)), ""
-    while True:
+    while not services.hub.closed:
         try:
             context = await sync_to_thread(_news, services, name, lang, key)
         except UnknownDeployment:
@@ -315,6 +315,7 @@ def try_out(
     context = _context(item, offer, key=fresh_key(request)) | _answer(
         services, db, item, viewer.lang, body, example
     )
+    provisioning.notify(services, name)  # the page shows the request among the others at once
     template = "updates/try.html" if is_partial(request) else "deployment.html"
     return page(request, viewer, template, **context)
 

@@ -89,7 +89,7 @@ async def shelf_stream(
 
 async def _shelf_updates(services: Services, lang: str, ready: int) -> AsyncIterator[ServerSentEventMessage]:
     seen, sent = services.hub.version("shelf"), ""
-    while True:
+    while not services.hub.closed:
         html, shelf = await sync_to_thread(_shelf_news, services, lang, ready)
         over = shelf.ready + shelf.failed == shelf.total
         # The same again, as a comment, tells a connection that is gone from one that is quiet.

@@ -42,15 +42,21 @@ def tiny_model(folder: Path) -> Path:
     return _folder(folder, "double", graph)
 
 
+HELD, STEPS = 28, 300
+
+
 def hungry_model(folder: Path) -> Path:
-    """A model folder whose graph fills as many floats as x [1] asks for, and holds them for seconds."""
-    sines = [helper.make_node("Sin", [f"v{i}"], [f"v{i + 1}"]) for i in range(60)]
+    """A model folder whose graph holds 28 to 31 vectors of x [1] floats at a time, for seconds."""
+    nodes = [helper.make_node("ConstantOfShape", ["x"], ["v0"])]
+    nodes += [helper.make_node("Sin", [f"v{i}"], [f"v{i + 1}"]) for i in range(HELD + STEPS)]
+    # Used last, so that none of them is let go before.
+    held = [f"v{i}" for i in (*range(HELD), HELD + STEPS)]
+    nodes += [
+        helper.make_node("Sum", held, ["all"]),
+        helper.make_node("ReduceSum", ["all"], ["y"], keepdims=0),
+    ]
     graph = helper.make_graph(
-        [
-            helper.make_node("ConstantOfShape", ["x"], ["v0"]),
-            *sines,
-            helper.make_node("ReduceSum", ["v60"], ["y"], keepdims=0),
-        ],
+        nodes,
         "hungry",
         [helper.make_tensor_value_info("x", TensorProto.INT64, [1])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [])],

@@ -1,0 +1,57 @@
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from catalog.errors import CatalogError
+from deployer.errors import DeployerError, DeploymentExists
+from marketplace import problems
+from marketplace.errors import MarketError
+from marketplace.i18n import gettext
+
+ROOTS = (CatalogError, DeployerError, MarketError)
+
+
+def errors(root: type[Exception]) -> Iterator[type[Exception]]:
+    for child in root.__subclasses__():
+        yield child
+        yield from errors(child)
+
+
+@pytest.mark.parametrize("error", [e for root in ROOTS for e in errors(root)], ids=lambda e: e.__name__)
+def test_every_named_error_has_words_for_the_facts_it_documents(error: type[CatalogError]) -> None:
+    words = problems.WORDS[error.code]
+    assert 400 <= words.status < 600
+    used = {name for text in words[1:] for name in re.findall(r"{(\w+)}", text)}
+    documented = " ".join(base.__doc__ or "" for base in error.__mro__ if issubclass(base, Exception))
+    assert {name for name in used if name not in documented} == set()
+
+
+@pytest.mark.parametrize("code", problems.WORDS)
+def test_every_text_is_chinese_in_chinese(code: str) -> None:
+    for text in problems.WORDS[code][1:]:
+        translated = gettext("zh", text)
+        assert text == "{why}" or re.search(r"[\u4e00-\u9fff]", translated), text
+        assert set(re.findall(r"{\w+}", translated)) == set(re.findall(r"{\w+}", text)), text
+
+
+@pytest.mark.parametrize(
+    ("root", "module"), [(root, root.__module__) for root in ROOTS], ids=[root.__module__ for root in ROOTS]
+)
+def test_the_tree_in_the_docstring_is_the_tree_of_classes(root: type[Exception], module: str) -> None:
+    source = (Path(__file__).parents[2] / (module.replace(".", "/") + ".py")).read_text()
+    drawn = set(re.findall(r"[├└]── (\w+)", source))
+    assert drawn == {error.__name__ for error in errors(root)}
+
+
+def test_facts_are_filled_in_and_a_missing_one_shows_as_a_dash() -> None:
+    problem = problems.problem_of(DeploymentExists(name="reader", state="live"), "en")
+    assert (problem.status, problem.code) == (409, "deployment-exists")
+    assert problem.detail == "A deployment called reader is live."
+    assert "market stop reader" in problem.next
+    assert "–" in problems.problem("not-ready", "en").detail
+
+
+def test_an_unknown_code_is_still_a_problem() -> None:
+    assert problems.problem("no-such-code", "zh").status == 500
