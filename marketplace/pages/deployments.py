@@ -58,6 +58,12 @@ class Offer:
         """The version's examples."""
         return list(self.version.manifest.get("examples", [])) if self.version else []
 
+    def label_titles(self, lang: str) -> dict[str, str]:
+        """The titles that the version gives its labels, where it does."""
+        options = self.version.manifest.get("options", {}) if self.version else {}
+        titles = options.get("label_titles", {})
+        return {label: title[lang] for label, title in titles.items() if lang in title}
+
 
 def _offer(db: Session, deployment: Deployment) -> Offer:
     try:
@@ -112,6 +118,7 @@ def _try_context(item: DeploymentOut, offer: Offer) -> dict[str, Any]:
         "differences": None,
         "milliseconds": None,
         "problem": None,
+        "titles": {},
     }
 
 
@@ -312,8 +319,10 @@ def try_out(
     item, offer = _see(services, db, name, viewer.lang)
     example = _chosen(data, offer)
     body = example["request"] if example else _body(item.task, data)
-    context = _context(item, offer, key=fresh_key(request)) | _answer(
-        services, db, item, viewer.lang, body, example
+    context = (
+        _context(item, offer, key=fresh_key(request))
+        | _answer(services, db, item, viewer.lang, body, example)
+        | {"titles": offer.label_titles(viewer.lang)}
     )
     provisioning.notify(services, name)  # the page shows the request among the others at once
     template = "updates/try.html" if is_partial(request) else "deployment.html"

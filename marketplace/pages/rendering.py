@@ -33,10 +33,10 @@ SECURITY_HEADERS = {
 
 
 def size(count: float) -> str:
-    """Bytes as people read them: 21.0 MB, in powers of ten as shops do."""
+    """Bytes as people read them: 21.0 MB, in powers of ten as shops do, never broken over lines."""
     for unit in ("B", "KB", "MB", "GB"):
         if count < 1000 or unit == "GB":
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+            return f"{count:.0f}\u00a0{unit}" if unit == "B" else f"{count:.1f}\u00a0{unit}"
         count /= 1000
     return ""
 

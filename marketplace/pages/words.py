@@ -133,6 +133,8 @@ LABELS = {
     "LOC": _("Place"),
     "ORG": _("Organisation"),
     "TIME": _("Time"),
+    "positive": _("Positive"),
+    "negative": _("Negative"),
 }
 # The five facts of a listing's tag, in their order, and how each is measured.
 FACTS = {
