@@ -5,6 +5,7 @@ The SDK is imported late: it takes 0.2 s, and a machine without an engine never 
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,23 +45,41 @@ def connect() -> "docker.DockerClient":
         raise RuntimeUnavailable(
             runtime="docker", why=f"the engine at {found[0]} is remote; models are mounted from local folders"
         )
+    reasons = {endpoint: closed for endpoint in found if (closed := _closed(endpoint))}
+    if len(reasons) == len(found):
+        raise RuntimeUnavailable(runtime="docker", why=_listed(reasons))
     import docker
     from docker.errors import DockerException
     from requests.exceptions import RequestException
 
-    reasons = []
-    for endpoint in found:
+    for endpoint in (name for name in found if name not in reasons):
         client = None
         try:
             client = docker.DockerClient(base_url=endpoint, timeout=TIMEOUT, version="auto")
             client.ping()
         except (DockerException, RequestException) as error:
-            reasons.append(f"{endpoint}: {brief(error)}")
+            reasons[endpoint] = brief(error)
             if client is not None:
                 client.close()
         else:
             return client
-    raise RuntimeUnavailable(runtime="docker", why="; ".join(reasons))
+    raise RuntimeUnavailable(runtime="docker", why=_listed(reasons))
+
+
+def _listed(reasons: dict[str, str]) -> str:
+    return "; ".join(f"{endpoint}: {why}" for endpoint, why in reasons.items())
+
+
+def _closed(endpoint: str) -> str:
+    """Why nobody listens on a unix socket; empty when somebody does. The SDK would leave sockets open."""
+    if not endpoint.startswith("unix://"):
+        return ""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
+        try:
+            knock.connect(endpoint.removeprefix("unix://"))
+        except OSError as error:
+            return error.strerror or str(error)
+    return ""
 
 
 def brief(error: BaseException) -> str:
