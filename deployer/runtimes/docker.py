@@ -70,6 +70,8 @@ class DockerRuntime:
 
     def available(self) -> Availability:
         """Whether an engine answers; a few milliseconds."""
+        if os.name != "posix":
+            return Availability(False, "needs Linux, macOS or WSL")
         try:
             client = self._engine()
             with engine_errors():
@@ -101,7 +103,8 @@ class DockerRuntime:
         folder = replica_folder(self.run_dir, spec.id)
         self.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         crossing.make_folder(folder, _owner())
-        _let_read(spec.model_dir)
+        if os.getuid() != _owner():
+            _let_read(spec.model_dir)
         client = self._engine()
         from docker.errors import APIError
 
