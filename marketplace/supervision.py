@@ -31,7 +31,8 @@ class Watcher:
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Look once, so that nobody is told of what an earlier life ran, then go on in the background."""
+        self._look_safely(first=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -40,13 +41,14 @@ class Watcher:
         self._thread.join(timeout=10)
 
     def _run(self) -> None:
-        first = True
-        while first or not self._end.wait(PERIOD):
-            try:
-                self.look(first=first)
-            except Exception:
-                log.exception("reconciler")
-            first = False
+        while not self._end.wait(PERIOD):
+            self._look_safely()
+
+    def _look_safely(self, *, first: bool = False) -> None:
+        try:
+            self.look(first=first)
+        except Exception:
+            log.exception("reconciler")
 
     def look(self, *, first: bool = False) -> None:
         """Compare once and act; at the first look after a start, ended processes are nobody's fault."""

@@ -320,6 +320,7 @@ def _health(services: Services, deployment: Deployment) -> dict[str, Any]:
 
 
 def _warm_up(services: Services, deployment: Deployment) -> dict[str, Any]:
+    _health(services, deployment)  # at once, but for a replica that had to be started again
     replica = _replica(services, deployment)
     with read_session(services.engine) as db:
         _, version = listings.get_version(db, f"{deployment.listing}@{deployment.version}")

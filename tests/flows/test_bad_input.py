@@ -147,12 +147,13 @@ def test_kill_of_the_shop_in_the_middle_goes_on_after_restart(own_shop: Shop) ->
     wait_until(lambda: not _ours(own_shop), within=15, what="nothing is left of the killed shop")
     own_shop.launch()
 
-    def settled() -> str:
+    def settled() -> dict[str, object]:
         with own_shop.api as api:
             row = api.get("/api/deployments/survivor").json()
-        return row["state"] if row["state"] in ("live", "failed") else ""
+        return row if row["state"] in ("live", "failed") else {}
 
-    assert wait_until(settled, within=60, what="the deployment goes on or fails with a cause") == "live"
+    row = wait_until(settled, within=60, what="the deployment goes on or fails with a cause")
+    assert row["state"] == "live", str(row)
     key = {"Authorization": f"Bearer {made['key']}"}
     ready = httpx.get(f"{own_shop.url}/d/survivor/v2/health/ready", headers=key)
     assert ready.status_code == 200
