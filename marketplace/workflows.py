@@ -31,7 +31,12 @@ APPLICATION_VERSION = "1"
 BOARD = "deployments"
 
 _bound: list[Services] = []
+_closed = threading.Event()
 _shelf_lock = threading.Lock()
+
+
+class ShopCloses(Exception):
+    """The shop ends while this step runs; the next start takes the workflow up here."""
 
 
 class Superseded(Exception):
@@ -46,6 +51,7 @@ def topic(deployment: str) -> str:
 def launch(services: Services) -> None:
     """Open the workflow database and take up what a killed shop left unfinished."""
     _bound[:] = [services]
+    _closed.clear()
     config = DBOSConfig(
         name="opc-market",
         system_database_url=services.settings.workflow_database_url,
@@ -62,7 +68,7 @@ def launch(services: Services) -> None:
 def close() -> None:
     """Let go of the workflow database; what runs is taken up at the next start."""
     DBOS.destroy(workflow_completion_timeout_sec=0)
-    _bound.clear()
+    _closed.set()
 
 
 # Deployments
@@ -106,13 +112,25 @@ def perform(deployment_id: str, revision: int, step: str) -> str:
     except Superseded:
         return "superseded"
     except (catalog.errors.CatalogError, deployer.errors.DeployerError) as error:
+        _unless_closing(services)
         _fail(services, uid, revision, step, error.code, error.facts)
         return "failed"
     except Exception:
+        _unless_closing(services)
         log.exception("step failed", deployment=deployment_id, step=step)
         _fail(services, uid, revision, step, "internal-error", {"incident": f"{step} {deployment_id}"})
         return "failed"
     return "done"
+
+
+def _unless_closing(services: Services) -> None:
+    """Blame nobody for what fails because the shop ends and takes its servers with it.
+
+    The workflow must stay unfinished, so this raises only after its database was let go.
+    """
+    if services.hub.closed:
+        _closed.wait(timeout=10)
+        raise ShopCloses
 
 
 @DBOS.step(name="go-live")
