@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from litestar.plugins.jinja import JinjaTemplateEngine
@@ -109,6 +109,12 @@ def vertical_title(id: str, lang: str) -> str:
     return _title(taxonomy.VERTICALS, id, lang)
 
 
+def query(path: str, **values: object) -> str:
+    """A path with the values that there are as its query."""
+    given = {name: value for name, value in values.items() if value}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
 def short_id(text: str) -> str:
     """A stable name for an element's id, whatever the text holds."""
     return hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -137,6 +143,7 @@ def environment() -> Environment:
     }
     env.globals |= {
         "static": static_url,
+        "query": query,
         "has_asset": has_asset,
         "task_title": task_title,
         "vertical_title": vertical_title,

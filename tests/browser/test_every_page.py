@@ -1,0 +1,112 @@
+"""What holds on every page: accessible, not too wide, light, under its own policy, in both languages."""
+
+import pytest
+
+from tests.browser.conftest import Opener
+
+pytestmark = [pytest.mark.browser, pytest.mark.network]
+
+OPEN = {
+    "home": "/",
+    "search": "/search",
+    "found": "/search?q=ocr",
+    "nothing": "/search?q=zzzz",
+    "listing": "/listings/opc-market/ocr-ppocrv6-small",
+    "login": "/login",
+    "design": "/design",
+    "api": "/api/docs",
+}
+SIGNED_IN = {
+    "board": "/deployments",
+    "offer": "/listings/opc-market/doc-orientation",
+    "deployment": "/deployments/looked-at",
+    "log": "/deployments/looked-at/logs",
+    "settings": "/settings",
+}
+MISSING = {"missing": "/nothing-here", "no-listing": "/listings/opc-market/zh-sentimen"}
+LOOKS = [("light", 1280), ("dark", 1280), ("light", 375), ("dark", 375)]
+MOST_BYTES = 100_000
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+@pytest.mark.parametrize(("theme", "width"), LOOKS)
+def test_accessible_and_never_too_wide(tab: Opener, running: str, lang: str, theme: str, width: int) -> None:
+    view = tab(lang=lang, theme=theme, width=width, signed_in=True, strict=False)
+    visitor = tab(lang=lang, theme=theme, width=width, strict=False)
+    wrong = {}
+    for name, path in {**OPEN, **MISSING, **SIGNED_IN}.items():
+        seen = view if name in SIGNED_IN else visitor
+        seen.open(path)
+        assert seen.page.locator("html").get_attribute("lang") == {"zh": "zh-CN", "en": "en"}[lang]
+        if found := seen.violations():
+            wrong[name] = found
+        if seen.overflow() > 0:
+            wrong[f"{name} too wide"] = [str(seen.overflow())]
+    assert not wrong
+
+
+def test_the_check_sees_a_planted_fault(tab: Opener) -> None:
+    view = tab(strict=False)
+    view.open("/login")
+    view.page.evaluate("document.querySelector('main').append(new Image())")
+    assert any(found.startswith("image-alt") for found in view.violations())
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_light_and_without_errors_under_the_policy(tab: Opener, running: str, lang: str) -> None:
+    visitor, view = tab(lang=lang), tab(lang=lang, signed_in=True)
+    for name, path in {**OPEN, **SIGNED_IN}.items():
+        seen = view if name in SIGNED_IN else visitor
+        answer = seen.open(path)
+        assert answer is not None and answer.status == 200
+        seen.page.wait_for_function("window.htmx !== undefined")
+        assert seen.errors == [], name
+        policy = answer.headers["content-security-policy"]
+        assert "unsafe" not in policy and "default-src 'self'" in policy
+        seen.page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+        fresh = tab(lang=lang, signed_in=name in SIGNED_IN)  # nothing cached
+        fresh.open(path)
+        fresh.page.wait_for_load_state("load")
+        assert sum(fresh.loaded.values()) <= MOST_BYTES, (name, fresh.loaded)
+
+
+def test_nothing_inline(tab: Opener, running: str) -> None:
+    view = tab(signed_in=True)
+    for path in (*OPEN.values(), *SIGNED_IN.values()):
+        view.open(path)
+        inline = view.page.evaluate(
+            """[...document.querySelectorAll("*")]
+               .filter((e) => e.matches("style, script:not([src]), [style]")
+                 || [...e.attributes].some((a) => a.name.startsWith("on")))
+               .map((e) => e.outerHTML)"""
+        )
+        assert inline == [], path
+
+
+@pytest.mark.parametrize("path", MISSING.values())
+def test_a_problem_is_a_page_with_a_next_step(tab: Opener, path: str) -> None:
+    view = tab(lang="en")
+    answer = view.open(path)
+    assert answer is not None and answer.status == 404
+    assert view.page.locator("h1").inner_text()
+    assert view.page.locator("main a.button").count() == 1
+    if "listings" in path:
+        assert view.page.get_by_role("link", name="opc-market/zh-sentiment").is_visible()
+
+
+def test_language_switch_stays_on_the_page_and_is_kept(tab: Opener) -> None:
+    view = tab(lang="zh")
+    view.open("/search?q=ocr&task=image-to-text")
+    view.page.get_by_role("link", name="English").click()
+    assert view.page.url.endswith("/search?q=ocr&task=image-to-text")
+    assert view.page.locator("html").get_attribute("lang") == "en"
+    view.open("/")
+    assert view.page.locator("html").get_attribute("lang") == "en"
+    view.page.get_by_role("link", name="中文").click()
+    assert view.page.locator("html").get_attribute("lang") == "zh-CN"
+
+
+def test_language_switch_does_not_lead_away(tab: Opener) -> None:
+    view = tab()
+    view.open("/lang/en?next=//example.com/")
+    assert view.page.url == f"{view.shop.url}/"
