@@ -143,16 +143,16 @@ class ProcessRuntime:
     def inspect(self, id: str) -> Replica | None:
         """The replica now; a dead one keeps its cause until it is stopped or started again."""
         record = records.load(self._record_path(id))
-        if record and not record.exit and not record.alive():
-            self._reap(id)
-            record = records.load(self._record_path(id))
         if record is None:
             return None
-        if record.exit:
-            return record.replica(gone=True)
-        if not record.alive():
-            return dataclasses.replace(record, exit="ended with its shop").replica(gone=True)
-        return record.replica(gone=False)
+        if not record.exit and record.alive():
+            return record.replica(gone=False)
+        self._reap(id, record.pid)
+        noted = records.load(self._record_path(id)) or record
+        if noted.pid != record.pid:  # replaced while we looked
+            return self.inspect(id)
+        cause = noted.exit or "ended with its shop"
+        return dataclasses.replace(noted, exit=cause).replica(gone=True)
 
     def list(self) -> list[Replica]:
         """Those that run; leftovers of a shop that was killed are ended on the way."""
@@ -303,10 +303,11 @@ class ProcessRuntime:
             time.sleep(0.02)
         return not record.alive()
 
-    def _reap(self, id: str) -> None:
+    def _reap(self, id: str, pid: int) -> None:
         """Note the end of a child that ended, with its cause."""
-        child = self._children.get(id)
-        if child is None:
+        with self._lock:  # so that a note which another thread is writing is there afterwards
+            child = self._children.get(id)
+        if child is None or child.process.pid != pid:
             return
         # Not poll(): it says "running" of a dead child while another thread waits for it.
         code = child.process.wait(KILL_DEADLINE)
@@ -325,6 +326,8 @@ class ProcessRuntime:
             child = self._children.pop(id, None)
             if child:
                 child.let_go()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.process.wait(KILL_DEADLINE)  # it may have ended by itself, unnoticed so far
             self._record_path(id).unlink(missing_ok=True)
             shutil.rmtree(replica_folder(self.run_dir, id), ignore_errors=True)
 
@@ -347,7 +350,7 @@ class ProcessRuntime:
                 with contextlib.suppress(OSError):
                     cap_log(self._log_path(child.record.id))
                 if child.process.poll() is not None:
-                    self._reap(child.record.id)
+                    self._reap(child.record.id, child.process.pid)
 
     def _hold_to_memory(self, child: _Child) -> None:
         used, limit = used_memory(child.process.pid), child.record.memory
