@@ -14,7 +14,7 @@ from marketplace import accounts, i18n
 from marketplace.auth import COOKIE, AnyRequest, Viewer, see
 from marketplace.db import write_session
 from marketplace.pages.forms import inside, see_other, sign_in_first
-from marketplace.pages.rendering import page
+from marketplace.pages.rendering import is_partial, page
 from marketplace.problems import Problem
 from marketplace.services import Services
 from marketplace.settings import SETTINGS, Settings, variable
@@ -149,7 +149,8 @@ def problem_page(request: AnyRequest, problem: Problem) -> Template:
         viewer = see(request, request.app.state.services)
     except Exception:  # the page about a broken database must not need the database
         viewer = Viewer(None, "", frozenset(), i18n.negotiate(request))
-    return page(request, viewer, "problem.html", status=problem.status, problem=problem)
+    template = "updates/problem.html" if is_partial(request) else "problem.html"
+    return page(request, viewer, template, status=problem.status, problem=problem)
 
 
 handlers = [

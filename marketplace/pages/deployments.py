@@ -17,22 +17,27 @@ from catalog import listings
 from catalog.errors import UnknownListing, UnknownVersion
 from catalog.models import Listing, Version
 from deployer import deployments
-from deployer.errors import UnknownDeployment
+from deployer.errors import DeployerError, UnknownDeployment
 from deployer.examples import check
 from deployer.models import Deployment, DeploymentState
 from marketplace import metering, provisioning
 from marketplace.api.schemas import DeploymentOut, deployment_out
 from marketplace.auth import AnyRequest, Viewer
 from marketplace.db import read_session
-from marketplace.errors import InvalidRequest
+from marketplace.errors import InvalidRequest, MarketError
+from marketplace.i18n import gettext
+from marketplace.i18n import mark as _
 from marketplace.pages import answers, words
 from marketplace.pages.forms import see_other, sign_in_first
 from marketplace.pages.keys import forget_key, fresh_key, redirect_with_key
 from marketplace.pages.rendering import fragment, is_partial, page
+from marketplace.problems import problem_of
 from marketplace.provisioning import SERVING
 from marketplace.services import Services
 from marketplace.workflows import BOARD, topic
 
+NOTHING = _("Nothing was filled in; fill in the field, or choose an example.")
+NO_OBJECT = _("A JSON object is expected, such as an example has it.")
 TICK = 1.0  # seconds between looks at a running step, whose clock moves
 PULSE = 15.0  # seconds between looks at a deployment where nothing moves
 BUSY = frozenset(
@@ -317,16 +322,32 @@ def try_out(
     """Send what was filled in, or one of the examples, to the model and show its answer."""
     viewer.account(db)
     item, offer = _see(services, db, name, viewer.lang)
+    partial = is_partial(request)
+    context = _context(item, offer, key=fresh_key(request))
+    context["titles"] = offer.label_titles(viewer.lang)
+    try:
+        context |= _tried(services, db, item, offer, viewer.lang, data)
+    except (MarketError, DeployerError) as error:
+        context |= {"problem": problem_of(error, viewer.lang).to_dict(), "filled": _text(data, item.task)}
+    status = 200 if partial or not context["problem"] else context["problem"]["status"]
+    template = "updates/try.html" if partial else "deployment.html"
+    return page(request, viewer, template, status=status, **context)
+
+
+def _tried(
+    services: Services, db: Session, item: DeploymentOut, offer: Offer, lang: str, data: dict[str, Any]
+) -> dict[str, Any]:
     example = _chosen(data, offer)
-    body = example["request"] if example else _body(item.task, data)
-    context = (
-        _context(item, offer, key=fresh_key(request))
-        | _answer(services, db, item, viewer.lang, body, example)
-        | {"titles": offer.label_titles(viewer.lang)}
-    )
-    provisioning.notify(services, name)  # the page shows the request among the others at once
-    template = "updates/try.html" if is_partial(request) else "deployment.html"
-    return page(request, viewer, template, **context)
+    body = example["request"] if example else _body(item.task, data, lang)
+    answer = _answer(services, db, item, lang, body, example)
+    provisioning.notify(services, item.deployment)  # the page shows the request among the others at once
+    return answer
+
+
+def _text(data: dict[str, Any], task: str) -> str:
+    """What was typed, to keep it in the box."""
+    value = data.get(words.field_of(task), "")
+    return value if isinstance(value, str) else ""
 
 
 def _chosen(data: dict[str, Any], offer: Offer) -> dict[str, Any] | None:
@@ -336,18 +357,18 @@ def _chosen(data: dict[str, Any], offer: Offer) -> dict[str, Any] | None:
     return None
 
 
-def _body(task: str, data: dict[str, Any]) -> dict[str, Any]:
+def _body(task: str, data: dict[str, Any], lang: str) -> dict[str, Any]:
     """The request that the form's field stands for; raises InvalidRequest when it is empty."""
     field = words.field_of(task)
     value = data.get(field)
     if isinstance(value, UploadFile):
         content = value.file.read()
         if not content:
-            raise InvalidRequest(why=f"{field}: ∅")
+            raise InvalidRequest(why=gettext(lang, NOTHING))
         sent: dict[str, Any] = {field: answers.encode_media(content)}
         return sent | ({"name": value.filename} if field == "file" and value.filename else {})
     if not isinstance(value, str) or not value.strip():
-        raise InvalidRequest(why=f"{field}: ∅")
+        raise InvalidRequest(why=gettext(lang, NOTHING))
     if field != "body":
         return {field: answers.lines_of(value) if task in words.MANY_TEXTS else value.strip()}
     try:
@@ -355,7 +376,7 @@ def _body(task: str, data: dict[str, Any]) -> dict[str, Any]:
     except ValueError as error:
         raise InvalidRequest(why=str(error)) from None
     if not isinstance(body, dict):
-        raise InvalidRequest(why="JSON object")
+        raise InvalidRequest(why=gettext(lang, NO_OBJECT))
     return body
 
 

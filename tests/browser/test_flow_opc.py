@@ -60,11 +60,7 @@ def test_one_click_to_a_model_that_answers(tab: Opener, shop: Shop, runtime: str
         f"{endpoint}/predict", json={"text": "很好"}, headers={"Authorization": f"Bearer {key}"}, timeout=30
     )
     assert check(called.json(), {"results": [{"label": "positive"}]}) == []
-    wait_until(
-        lambda: "3" in page.locator("#status .pairs").inner_text().split("\n")[1] or page.reload() is None,
-        within=30,
-        what="three requests are shown",
-    )
+    expect(page.locator("#requests")).to_have_text("3", timeout=30_000)
     page.get_by_role("button", name="已存好，隐藏").click()
     expect(page.locator("#key")).to_have_count(0)
     assert key not in page.content()
@@ -137,7 +133,9 @@ def test_an_answer_that_the_model_refuses_is_explained(tab: Opener, running: str
     view.open(f"/deployments/{running}")
     page.locator("#try textarea").fill("")
     page.get_by_role("button", name="Try", exact=True).click()
-    expect(page.locator("#try [role=alert]")).to_be_visible()
+    expect(page.locator("#try [role=alert]")).to_contain_text("Nothing was filled in")
+    expect(page.locator("#try textarea")).to_be_visible()
+    assert view.errors == []
 
 
 def test_board_moves_by_itself_and_teaches_when_empty(tab: Opener, own_shop: Shop) -> None:
