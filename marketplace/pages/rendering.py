@@ -14,7 +14,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.response import Template
 from litestar.template import TemplateConfig
-from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from catalog import taxonomy
@@ -87,6 +86,8 @@ def to_json(value: object) -> str:
 @lru_cache(maxsize=256)
 def markdown(text: str) -> Markup:
     """A card's Markdown as HTML; HTML inside it is shown as text, and its headings step one down."""
+    from markdown_it import MarkdownIt  # a late import: only a listing's card needs it
+
     parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
     tokens = parser.parse(text)
     for token in tokens:

@@ -13,7 +13,7 @@ from litestar.params import FromPath, FromQuery, URLEncodedBody
 from litestar.response import Redirect, ServerSentEvent, ServerSentEventMessage, Template
 from sqlmodel import Session
 
-from catalog import listings
+from catalog import listings, signing
 from catalog.models import Listing, Vendor, Version
 from deployer import deployments
 from marketplace import provisioning
@@ -165,6 +165,7 @@ def listing(
         row=row,
         card=row.card_zh if viewer.lang == "zh" else row.card_en,
         version=version,
+        signature=signing.signature_of(services.settings.home, version.digest),
         versions=listings.versions_of(db, row),
         examples=_examples(row, version),
         runtimes=[(r.name, r.available()) for r in services.runtimes.values()],
