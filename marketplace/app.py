@@ -4,14 +4,12 @@ import json
 import logging
 import os
 import secrets
-import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import structlog
 import uvicorn
 from litestar import Litestar, Response
 from litestar.config.app import AppConfig
@@ -27,7 +25,7 @@ from deployer.errors import DeployerError
 from deployer.runtimes import Runtime
 from deployer.runtimes.docker import DockerRuntime
 from deployer.runtimes.process import ProcessRuntime
-from marketplace import accounts, pages, problems, supervision, workflows
+from marketplace import accounts, logs, pages, problems, supervision, workflows
 from marketplace.api import catalog as catalog_api
 from marketplace.api import deployments as deployments_api
 from marketplace.api import operations
@@ -40,7 +38,7 @@ from marketplace.routes import RouteTable
 from marketplace.services import Services, home_secret
 from marketplace.settings import Settings, load
 
-log = structlog.get_logger()
+log = logging.getLogger(__name__)
 
 VERSION = "0.1.0"
 
@@ -97,7 +95,7 @@ def on_http_error(request: AnyRequest, error: HTTPException) -> Response[Any]:
 def on_fault(request: AnyRequest, error: Exception) -> Response[Any]:
     """Anything unforeseen: a number for the person, the traceback for the log."""
     incident = secrets.token_hex(4)
-    log.error("unforeseen error", incident=incident, path=request.url.path, exc_info=error)
+    log.error("unforeseen error", extra={"incident": incident, "path": request.url.path}, exc_info=error)
     return _answer(request, problems.problem("internal-error", negotiate(request), incident=incident))
 
 
@@ -144,7 +142,7 @@ def create_app(services: Services) -> Litestar:
 
 
 def _no_default_logging(config: AppConfig) -> AppConfig:
-    config.logging_config = None  # structlog writes the log, see _configure_logging
+    config.logging_config = None  # marketplace.logs configures it
     return config
 
 
@@ -184,21 +182,6 @@ def _write_server_json(settings: Settings, key: str) -> None:
     fresh.replace(path)
 
 
-def _configure_logging(level: str) -> None:
-    number = getattr(logging, level.upper())
-    logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr, format="%(message)s")
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(ensure_ascii=False),
-        ],
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-    )
-
-
 def _supervised() -> bool:
     """Whether `market serve` started this process, with a gateway beside it."""
     return os.environ.get("MARKET_LIFELINE") == "stdin"
@@ -230,7 +213,7 @@ def _end_with_parent(server: uvicorn.Server) -> None:
 def main() -> None:
     """Serve the shop on its socket until told to stop."""
     settings = load()
-    _configure_logging(settings.log_level)
+    logs.configure(settings.log_level)
     services = open_services(settings)
     app = create_app(services)
     socket = settings.shop_socket

@@ -1,9 +1,8 @@
 """Keeps what is wanted running: looks at the runtimes every second and acts on the reconciler's plan."""
 
+import logging
 import threading
 import time
-
-import structlog
 
 from catalog.models import utcnow
 from deployer import deployments, reconciler
@@ -14,7 +13,7 @@ from marketplace import provisioning, workflows
 from marketplace.db import read_session, transaction
 from marketplace.services import Services
 
-log = structlog.get_logger()
+log = logging.getLogger(__name__)
 
 PERIOD = 1.0  # seconds between two looks
 MOST_RESTARTS = 5  # in a row; a replica that then lived CALM seconds starts the count anew
@@ -76,7 +75,7 @@ class Watcher:
                 if runtime.available().ok:
                     seen[name] = runtime.list()
             except DeployerError as error:
-                log.warning("runtime does not answer", runtime=name, why=str(error))
+                log.warning("runtime does not answer", extra={"runtime": name, "why": str(error)})
         return seen
 
     def _stop_if_unwanted(self, runtime: str, replica: str) -> None:
@@ -85,7 +84,7 @@ class Watcher:
             rows = deployments.list_deployments(db)
         wanted = {deployments.replica_id(r) for r in rows if r.desired == DeploymentState.live}
         if replica not in wanted:
-            log.info("stopping a replica that nobody wants", replica=replica, runtime=runtime)
+            log.info("stopping a replica that nobody wants", extra={"replica": replica, "runtime": runtime})
             workflows.stop_replica(self._services, runtime, replica)
 
     def _call_stopped(self, row: Deployment) -> None:
@@ -129,7 +128,10 @@ class Watcher:
             calm = (utcnow() - fresh.updated).total_seconds() > CALM
             fresh.restarts = (0 if calm else fresh.restarts) + int(blame)
             facts = {"exit": cause, "restarts": fresh.restarts, "log": tail, "replica": row.name}
-            log.warning("replica ended", deployment=row.name, cause=cause, restarts=fresh.restarts)
+            log.warning(
+                "replica ended",
+                extra={"deployment": row.name, "cause": cause, "restarts": fresh.restarts},
+            )
             if fresh.restarts > MOST_RESTARTS:
                 deployments.set_failed(db, fresh, "crash-loop", facts, DeploymentState.failed)
                 again = False

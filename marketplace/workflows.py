@@ -4,13 +4,13 @@ Each step may run twice. A step never raises what a person caused or can mend: i
 into the deployment and says that the workflow is over.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-import structlog
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 from sqlmodel import Session
 
@@ -24,7 +24,7 @@ from deployer.spec import Limits, Replica, ReplicaSpec, ReplicaState
 from marketplace.db import read_session, transaction
 from marketplace.services import Services, StepProgress
 
-log = structlog.get_logger()
+log = logging.getLogger(__name__)
 
 # Raised only when steps change their order or meaning: workflows of another version are not resumed.
 APPLICATION_VERSION = "1"
@@ -117,7 +117,7 @@ def perform(deployment_id: str, revision: int, step: str) -> str:
         return "failed"
     except Exception:
         _unless_closing(services)
-        log.exception("step failed", deployment=deployment_id, step=step)
+        log.exception("step failed", extra={"deployment": deployment_id, "step": step})
         _fail(services, uid, revision, step, "internal-error", {"incident": f"{step} {deployment_id}"})
         return "failed"
     return "done"
@@ -215,7 +215,7 @@ def stop_replica(services: Services, runtime: str, replica: str) -> None:
     try:
         services.runtime(runtime).stop(replica)
     except deployer.errors.DeployerError as error:
-        log.warning("replica not stopped", replica=replica, why=str(error))
+        log.warning("replica not stopped", extra={"replica": replica, "why": str(error)})
 
 
 def _plain(facts: dict[str, Any]) -> dict[str, Any]:
@@ -290,7 +290,7 @@ def _prepare(services: Services, deployment: Deployment) -> dict[str, Any]:
     try:
         folder = blobs.materialize(home, version.manifest, version.digest)
     except (catalog.errors.BlobCorrupted, catalog.errors.BlobMissing):
-        log.warning("file of a version is damaged; fetching it again", listing=deployment.listing)
+        log.warning("file of a version is damaged; fetching it again", extra={"listing": deployment.listing})
         refill(services, deployment.listing, _progress(services, deployment, "prepare"))
         folder = blobs.materialize(home, version.manifest, version.digest)
     return {"files": len(list(folder.iterdir()))}
