@@ -166,8 +166,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         watcher.stop()
         (services.settings.home / "server.json").unlink(missing_ok=True)
         workflows.close()
-        for runtime in services.runtimes.values():
-            runtime.close()
+        supervision.stop_all(services)
 
 
 def _write_server_json(settings: Settings, key: str) -> None:

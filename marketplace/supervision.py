@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from catalog.models import utcnow
 from deployer import deployments, reconciler
@@ -143,3 +144,17 @@ class Watcher:
         if again:
             self._not_before[row.name] = time.monotonic() + min(30.0, 2.0 ** (fresh.restarts - 1))
             workflows.start_deploy(fresh)
+
+
+def stop_all(services: Services) -> None:
+    """Stop every replica of this home at once: whoever ends the shop wants its memory back.
+
+    The deployments stay wanted, so the next start brings them up again.
+    """
+    with read_session(services.engine) as db:
+        ran = [row for row in deployments.list_deployments(db) if row.address]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        for row in ran:
+            pool.submit(workflows.stop_replica, services, row.runtime, deployments.replica_id(row))
+    for runtime in services.runtimes.values():
+        runtime.close()

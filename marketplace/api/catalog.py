@@ -12,7 +12,7 @@ from litestar.response import ServerSentEvent, ServerSentEventMessage
 from msgspec.json import encode
 from sqlmodel import Session
 
-from catalog import listings, shelf
+from catalog import listings, shelf, signing
 from catalog.models import Vendor
 from marketplace import problems
 from marketplace.api.schemas import ListingDetail, ListingPage, listing_detail, listing_out
@@ -73,16 +73,23 @@ def search(
 
 @get("/listings/{vendor:str}/{name:str}", sync_to_thread=True)
 def show(
-    db: NamedDependency[Session], viewer: NamedDependency[Viewer], vendor: FromPath[str], name: FromPath[str]
+    services: NamedDependency[Services],
+    db: NamedDependency[Session],
+    viewer: NamedDependency[Viewer],
+    vendor: FromPath[str],
+    name: FromPath[str],
 ) -> ListingDetail:
     """One listing with its cards, manifest and versions."""
     row = listings.get_listing(db, f"{vendor}/{name}")
+    version = listings.current_version(db, row)
+    signature = signing.signature_of(services.settings.home, version.digest)
     return listing_detail(
         row,
-        listings.current_version(db, row),
+        version,
         _vendor(db, row.vendor_id),
         listings.versions_of(db, row),
         viewer.lang,
+        signature=signature.fingerprint if signature else "",
     )
 
 

@@ -63,6 +63,7 @@ class ListingDetail(ListingOut):
     card_zh: str = ""
     card_en: str = ""
     manifest: dict[str, Any] = field(default_factory=dict)
+    signature: str = ""  # fingerprint of the key that signed the newest version's files
     versions: list[VersionOut] = field(default_factory=list)
 
 
@@ -133,7 +134,7 @@ def listing_out(listing: Listing, version: Version, vendor: Vendor, lang: str) -
 
 
 def listing_detail(
-    listing: Listing, version: Version, vendor: Vendor, versions: list[Version], lang: str
+    listing: Listing, version: Version, vendor: Vendor, versions: list[Version], lang: str, *, signature: str
 ) -> ListingDetail:
     """A listing for its own page."""
     return ListingDetail(
@@ -141,6 +142,7 @@ def listing_detail(
         card_zh=listing.card_zh,
         card_en=listing.card_en,
         manifest=version.manifest,
+        signature=signature,
         versions=[VersionOut(v.number, v.state, v.digest, v.size, v.created) for v in versions],
     )
 
