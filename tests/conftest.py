@@ -10,6 +10,7 @@ import pytest
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
+from tests import postgres
 from tests.shop import Shop
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -28,7 +29,12 @@ def _network_answers() -> bool:
     return index_answers()
 
 
-NEEDS = {"engine": _engine_answers, "browser": lambda: CHROMIUM is not None, "network": _network_answers}
+NEEDS = {
+    "engine": _engine_answers,
+    "browser": lambda: CHROMIUM is not None,
+    "network": _network_answers,
+    "postgres": lambda: postgres.binaries() is not None,
+}
 _found: dict[str, bool] = {}
 
 

@@ -1,17 +1,32 @@
-"""A real database file with the newest schema."""
+"""A real database with the newest schema, on each kind that the shop runs on."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
-from marketplace.db import migrate, open_engine
+from marketplace.db import METADATA, migrate, open_engine
+from tests import postgres
 
 
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_engine(f"sqlite:///{tmp_path / 'market.db'}")
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    with postgres.server() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    if request.param == "sqlite":
+        engine = open_engine(f"sqlite:///{tmp_path / 'market.db'}")
+    else:
+        engine = open_engine(request.getfixturevalue("postgres_url"))
     migrate(engine)
     yield engine
+    if request.param == "postgresql":  # the cluster is shared by all tests
+        with engine.begin() as connection:
+            for metadata in METADATA:
+                metadata.drop_all(connection)
+            connection.execute(text("DROP TABLE alembic_version"))
     engine.dispose()
