@@ -259,7 +259,10 @@ class _Announcer:
         if shelf is not None and shelf["total"]:
             (self._draw if sys.stdout.isatty() else self._list)(shelf)
         if not self._stop.is_set():
-            hint("下一步：market search（另开一个终端）", "Next, in another terminal: market search")
+            hint(
+                "下一步：打开上面的登录链接，或另开一个终端：market search",
+                "Next: open the sign-in link, or in another terminal: market search",
+            )
 
     def _ready(self) -> bool:
         return self._ask("GET", "/readyz") is not None

@@ -5,10 +5,15 @@ Light on purpose: rich is imported only where a terminal is there to be pleased.
 
 import json
 import os
+import re
+import shutil
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+_COMMAND = re.compile(r"(?<![\w./-])market (?=[a-z])")
 
 
 def language(environ: Mapping[str, str] | None = None) -> str:
@@ -39,8 +44,23 @@ def data_json(value: Any) -> None:
 
 def hint(zh: str, en: str) -> None:
     """Tell the person something, on stderr."""
-    sys.stderr.write(say(zh, en) + "\n")
+    sys.stderr.write(runnable(say(zh, en)) + "\n")
     sys.stderr.flush()
+
+
+def runnable(text: str) -> str:
+    """Commands named in a text as they can be typed here: `market` is on the path of few machines."""
+    return text if shutil.which("market") else _COMMAND.sub(f"{_invocation()} ", text)
+
+
+def _invocation() -> str:
+    """How this program was called, short where it lies below the present folder."""
+    program = Path(sys.argv[0])
+    if program.name != "market":
+        return "market"
+    absolute = program.absolute()
+    here = Path.cwd()
+    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
 
 
 def problem_text(problem: Mapping[str, Any]) -> str:
@@ -52,7 +72,7 @@ def problem_text(problem: Mapping[str, Any]) -> str:
     first = f"{title}{say('：', ': ')}{detail}" if title and detail else title or detail or str(inner or "?")
     code = f" [{problem['code']}]" if problem.get("code") else ""
     step = f"\n{say('下一步：', 'Next: ')}{problem['next']}" if problem.get("next") else ""
-    return first + code + step
+    return runnable(first + code + step)
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -289,3 +289,13 @@ def test_plain_tables_line_up_in_two_scripts() -> None:
     assert terminal.size(999) == "999 B"
     assert terminal.size(25_300_000) == "25 MB"
     assert terminal.size(4_200_000_000) == "4.2 GB"
+
+
+def test_commands_in_hints_can_be_typed_where_the_reader_is(tmp_path: Path) -> None:
+    """In a fresh checkout the program lies in .venv/bin, which is on nobody's path."""
+    program = Path(sys.executable).with_name("market")
+    env = {k: v for k, v in os.environ.items() if not k.startswith("MARKET_")}
+    env |= {"MARKET_HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+    done = subprocess.run([program, "ps"], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3
+    assert f"{program} serve" in done.stderr
