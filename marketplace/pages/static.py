@@ -20,10 +20,10 @@ WEB = Path(__file__).resolve().parent.parent.parent / "web"
 TEMPLATES = WEB / "templates"
 STATIC = WEB / "static"
 MEDIA_TYPES = {
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css",
+    ".js": "text/javascript",
     ".svg": "image/svg+xml",
-    ".txt": "text/plain; charset=utf-8",
+    ".txt": "text/plain",
     ".png": "image/png",
 }
 

@@ -16,7 +16,7 @@ def test_listings_come_onto_the_open_page(tab: Opener, tmp_path: Path) -> None:
     with Shop.start(tmp_path / "home", MARKET_SHELF_ONLY=only) as filling:
         view = tab(lang="en", of=filling)
         view.open("/")
-        expect(view.page.locator(".tag")).to_have_count(3, timeout=300_000)
+        expect(view.page.locator(".tag")).to_have_count(3, timeout=120_000)
         expect(view.page.locator(".strip")).to_have_count(0)
         assert view.errors == []
 

@@ -25,3 +25,12 @@ def test_static_files_are_named_by_their_content() -> None:
 def test_style_and_script_hold_nothing_from_elsewhere() -> None:
     for name in ("market.css", "market.js"):
         assert b"http" not in static.assets()[name].content
+
+
+def test_extension_comes_in_the_same_file_as_htmx() -> None:
+    """htmx sets the page up in a task of its own; a second file may come after that."""
+    assets.install()
+    assert "htmx.js" in assets.copy()
+    script = (assets.VENDOR / "htmx.js").read_text(encoding="utf-8")
+    assert script.index("var htmx=") < script.index('registerExtension("sse"')
+    assert "sourceMappingURL" not in script
