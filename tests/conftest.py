@@ -50,6 +50,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # Playwright keeps an event loop and a process of its own from its first test to the end of the run.
+    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
     if os.environ.get("SLOW") == "1":
         return
     slow = [item for item in items if item.get_closest_marker("slow")]
