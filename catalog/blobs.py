@@ -84,7 +84,7 @@ def _has_size(path: Path, size: int) -> bool:
 
 def model_dir(home: Path, digest: str) -> Path:
     """The folder of the version with this digest, whether it is there or not."""
-    return home / "models" / digest.removeprefix("sha256:")[:12]
+    return home / "models" / digest.removeprefix("sha256:")
 
 
 def materialize(home: Path, manifest: dict[str, Any], digest: str = "") -> Path:

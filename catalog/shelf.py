@@ -50,6 +50,7 @@ __all__ = [
     "load_entries",
     "load_entry",
     "shelf_status",
+    "wait_again",
     "waiting",
 ]
 
@@ -110,6 +111,16 @@ def waiting(db: Session) -> list[str]:
     """Ids of the entries that wait to be filled, the smallest first."""
     found = select(ShelfItem.id).where(col(ShelfItem.state).in_(UNFINISHED))
     return list(db.exec(found.order_by(col(ShelfItem.position))))
+
+
+def wait_again(db: Session) -> list[str]:
+    """Let the entries that failed wait once more; gives their ids in the order of filling."""
+    items = db.exec(
+        select(ShelfItem).where(ShelfItem.state == ShelfState.failed).order_by(col(ShelfItem.position))
+    ).all()
+    for item in items:
+        item.state, item.done, item.error_code, item.error_facts = ShelfState.waiting, 0, "", {}
+    return [item.id for item in items]
 
 
 def shelf_status(db: Session) -> ShelfStatus:

@@ -42,9 +42,10 @@ class StepView:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
-def get_deployment(db: Session, name: str) -> Deployment:
-    """The deployment of this name; raises UnknownDeployment."""
-    row = db.exec(select(Deployment).where(Deployment.name == name)).first()
+def get_deployment(db: Session, name: str, *, lock: bool = False) -> Deployment:
+    """The deployment of this name; raises UnknownDeployment. `lock` keeps other writers away from the row."""
+    query = select(Deployment).where(Deployment.name == name)
+    row = db.exec(query.with_for_update() if lock else query).first()
     if row is None:
         raise UnknownDeployment(name=name)
     return row
@@ -73,6 +74,7 @@ def create_deployment(db: Session, new: NewDeployment) -> Deployment:
         raise DeploymentExists(name=new.name, state=row.state)
     for key, value in new.model_dump(exclude={"name"}).items():
         setattr(row, key, value)
+    row.restarts = 0
     begin_again(db, row)
     return row
 
@@ -174,5 +176,5 @@ def remove_deployment(db: Session, deployment: Deployment) -> None:
 
 
 def replica_id(deployment: Deployment) -> str:
-    """Id of the replica that the present revision runs."""
-    return f"{deployment.name}-{deployment.revision}"
+    """Id of the replica that the present revision runs; no other deployment of this name ever has it."""
+    return f"{deployment.name}-{deployment.id.hex[:8]}-{deployment.revision}"

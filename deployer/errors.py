@@ -6,6 +6,7 @@ DeployerError
 ├── InvalidName
 ├── InvalidState
 ├── UnknownRuntime
+├── UnknownDevice
 ├── RuntimeUnavailable
 ├── ConversionFailed
 ├── PackagingFailed
@@ -60,6 +61,12 @@ class UnknownRuntime(DeployerError):
     """No such runtime. Facts: runtime, known."""
 
     code = "unknown-runtime"
+
+
+class UnknownDevice(DeployerError):
+    """No such device. Facts: device, known."""
+
+    code = "unknown-device"
 
 
 class RuntimeUnavailable(DeployerError):

@@ -7,7 +7,7 @@ the same steps, whether a person or a crash asked for it.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from deployer.deployments import ON_THE_WAY, replica_id
+from deployer.deployments import ON_THE_WAY, RESTING, replica_id
 from deployer.models import Deployment, DeploymentState
 from deployer.spec import Replica, ReplicaState
 
@@ -45,7 +45,7 @@ def _judge(deployment: Deployment, replicas: dict[str, Replica], result: Plan) -
     mine = replicas.get(replica_id(deployment))
     runs = mine is not None and mine.state != ReplicaState.gone
     if deployment.desired == DeploymentState.stopped:
-        if not runs and deployment.state == DeploymentState.stopping:
+        if not runs and deployment.state not in RESTING:
             result.stopped.append(deployment)
     elif deployment.state in ON_THE_WAY:
         result.resume.append(deployment)

@@ -60,12 +60,13 @@ def redeem_link(db: Session, token: str) -> str:
 
     Raises InvalidLoginLink when the link is unknown, used or too old.
     """
-    link = db.get(LoginLink, digest(token))
-    if link is None or link.expires < utcnow():
+    # Deleted and read in one statement, so that two browsers cannot both use it.
+    used = delete(LoginLink).where(col(LoginLink.digest) == digest(token), col(LoginLink.expires) >= utcnow())
+    account_id = db.exec(used.returning(col(LoginLink.account_id))).scalar_one_or_none()
+    if account_id is None:
         raise InvalidLoginLink()
-    db.delete(link)
     cookie = secrets.token_urlsafe(32)
-    db.add(WebSession(digest=digest(cookie), account_id=link.account_id, expires=utcnow() + SESSION_LIFE))
+    db.add(WebSession(digest=digest(cookie), account_id=account_id, expires=utcnow() + SESSION_LIFE))
     return cookie
 
 

@@ -149,6 +149,7 @@ def _no_default_logging(config: AppConfig) -> AppConfig:
 @asynccontextmanager
 async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     services: Services = app.state.services
+    supervision.clear_leftovers(services)
     workflows.launch(services)
     with transaction(services.engine) as db:
         account = accounts.first_account(db)

@@ -51,22 +51,21 @@ def take(db: Session, report: UsageReport) -> bool:
     return True
 
 
-def totals(db: Session) -> dict[str, Usage]:
-    """Usage of every deployment that was called."""
-    rows = db.exec(
-        select(
-            UsageEvent.deployment,
-            func.sum(UsageEvent.requests),
-            func.sum(UsageEvent.errors),
-            func.sum(UsageEvent.tokens),
-        ).group_by(col(UsageEvent.deployment))
-    )
+def totals(db: Session, deployment: str | None = None) -> dict[str, Usage]:
+    """Usage of every deployment that was called, or of one."""
+    query = select(
+        UsageEvent.deployment,
+        func.sum(UsageEvent.requests),
+        func.sum(UsageEvent.errors),
+        func.sum(UsageEvent.tokens),
+    ).group_by(col(UsageEvent.deployment))
+    rows = db.exec(query if deployment is None else query.where(UsageEvent.deployment == deployment))
     return {name: Usage(int(requests), int(errors), int(tokens)) for name, requests, errors, tokens in rows}
 
 
 def usage_of(db: Session, deployment: str) -> Usage:
     """Usage of one deployment."""
-    return totals(db).get(deployment, Usage())
+    return totals(db, deployment).get(deployment, Usage())
 
 
 def count_try(engine: Engine, deployment: str, status: int, size: int) -> None:

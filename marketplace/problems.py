@@ -160,6 +160,9 @@ WORDS: dict[str, Words] = {
     "unknown-runtime": Words(
         400, _("No such runtime"), _("{runtime} is not one of: {known}."), _("Choose one of these.")
     ),
+    "unknown-device": Words(
+        400, _("No such device"), _("{device} is not one of: {known}."), _("Choose one of these.")
+    ),
     "runtime-unavailable": Words(
         503,
         _("The runtime does not answer"),

@@ -8,7 +8,8 @@ from sqlmodel import Session
 
 from catalog.listings import get_version
 from deployer import deployments, health
-from deployer.errors import InvalidState, RuntimeUnavailable
+from deployer.devices import DEVICES
+from deployer.errors import InvalidState, RuntimeUnavailable, UnknownDevice
 from deployer.models import Deployment, DeploymentState
 from marketplace import accounts, metering, workflows
 from marketplace.db import transaction
@@ -38,14 +39,16 @@ def deploy(
 ) -> Deployed:
     """Begin to deploy vendor/name[@version]; the work goes on after this returns.
 
-    Raises UnknownListing, UnknownVersion, InvalidName, DeploymentExists, UnknownRuntime and
-    RuntimeUnavailable before anything is made.
+    Raises UnknownListing, UnknownVersion, InvalidName, DeploymentExists, UnknownRuntime, UnknownDevice
+    and RuntimeUnavailable before anything is made.
     """
-    offer, version = get_version(db, listing)
     chosen = services.runtime(runtime or services.settings.runtime)
+    _require_device(device or "cpu")
+    db.commit()  # an engine may hang: no transaction stays open while it is asked
     availability = chosen.available()
     if not availability.ok:
         raise RuntimeUnavailable(runtime=chosen.name, why=availability.why)
+    offer, version = get_version(db, listing)
     deployment = deployments.create_deployment(
         db,
         deployments.NewDeployment(
@@ -65,9 +68,15 @@ def deploy(
     return Deployed(deployment, key)
 
 
+def _require_device(device: str) -> None:
+    known = [each.id for each in DEVICES]
+    if device not in known:
+        raise UnknownDevice(device=device, known=known)
+
+
 def retry(services: Services, db: Session, name: str) -> Deployment:
     """Begin a failed or stopped deployment again, with its keys; raises InvalidState for any other."""
-    deployment = deployments.get_deployment(db, name)
+    deployment = deployments.get_deployment(db, name, lock=True)
     if deployment.state not in deployments.RESTING:
         raise InvalidState(name=name, state=deployment.state, wanted="retry")
     deployment.restarts = 0
@@ -84,32 +93,44 @@ def _commit_and_start(services: Services, db: Session, deployment: Deployment) -
 
 
 def stop(services: Services, db: Session, name: str) -> Deployment:
-    """Stop a deployment, or cancel one that is on its way; raises InvalidState when it is stopped."""
-    deployment = deployments.get_deployment(db, name)
+    """Stop a deployment, or cancel one that is on its way; raises InvalidState when it is stopped.
+
+    While its runtime does not answer it stays `stopping`; the reconciler finishes the work.
+    """
+    deployment = deployments.get_deployment(db, name, lock=True)
     deployments.ask_to_stop(db, deployment)
     db.commit()
     services.routes.wait_in_force(services.routes.publish(), timeout=2)
     notify(services, name)
-    workflows.stop_replica(services, deployment.runtime, deployments.replica_id(deployment))
-    with transaction(services.engine) as own:
-        row = deployments.get_deployment(own, name)
-        if row.desired == DeploymentState.stopped and row.state == DeploymentState.stopping:
-            row.address = row.transport = row.sandbox = ""
-            deployments.set_state(own, row, DeploymentState.stopped)
-    services.routes.publish()
-    notify(services, name)
+    if workflows.stop_replica(services, deployment.runtime, deployments.replica_id(deployment)):
+        call_stopped(services, name)
     db.expire(deployment)  # it was changed in another session
     return deployment
 
 
+def call_stopped(services: Services, name: str) -> None:
+    """Say that nothing of a deployment runs any more, when that is still what is wanted."""
+    with transaction(services.engine) as db:
+        row = deployments.get_deployment(db, name, lock=True)
+        if row.desired == DeploymentState.stopped and row.state not in deployments.RESTING:
+            row.address = row.transport = row.sandbox = ""
+            deployments.set_state(db, row, DeploymentState.stopped)
+    services.routes.publish()
+    notify(services, name)
+
+
 def remove(services: Services, db: Session, name: str) -> None:
-    """Stop a deployment when it runs, then forget it and revoke its keys."""
+    """Stop a deployment when it runs, then forget it and revoke its keys.
+
+    Raises InvalidState while its runtime does not confirm that it stopped.
+    """
     deployment = deployments.get_deployment(db, name)
     if deployment.state not in deployments.RESTING:
         db.commit()
         stop(services, db, name)
         db.commit()
-        deployment = deployments.get_deployment(db, name)
+        db.expire_all()
+        deployment = deployments.get_deployment(db, name, lock=True)
     accounts.revoke_keys(db, name)
     deployments.remove_deployment(db, deployment)
     db.commit()

@@ -209,7 +209,7 @@ class _Supervisor:
         hint("正在停止…（再按一次 Ctrl-C 强制结束）", "Stopping… (Ctrl-C again to force)")
         # The gateway first: it finishes what is under way, and hands its last counts to the shop.
         self._gateway.stop(12, self._hurry)
-        self._shop.stop(15, self._hurry)
+        self._shop.stop(20, self._hurry)
         telling.join(1)
         return 1 if hopeless or self._hurry.is_set() else 0
 

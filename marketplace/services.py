@@ -1,8 +1,10 @@
 """What the running shop holds: settings, database, runtimes, and who is told about changes."""
 
+import contextlib
 import hmac
 import os
 import secrets
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,10 +54,12 @@ class Services:
 def home_secret(home: Path) -> bytes:
     """32 random bytes of this home, made at the first start and readable by its owner alone."""
     path = home / "secret"
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(32))
+    if not path.exists():
+        descriptor, whole = tempfile.mkstemp(dir=home, prefix=".secret-")  # mode 0600
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(32))
+            os.fsync(descriptor)
+        with contextlib.suppress(FileExistsError):
+            os.link(whole, path)  # appears whole or not at all, and never replaces another
+        Path(whole).unlink()
     return path.read_bytes()

@@ -119,7 +119,9 @@ class Settings:
     @property
     def url(self) -> str:
         """Where people reach the shop."""
-        return self.public_url or f"http://{_bracketed(self.host)}:{self.port}"
+        # 0.0.0.0 is for listening, not for going to.
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        return self.public_url or f"http://{_bracketed(host)}:{self.port}"
 
     @property
     def run_dir(self) -> Path:

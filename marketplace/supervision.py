@@ -1,10 +1,12 @@
 """Keeps what is wanted running: looks at the runtimes every second and acts on the reconciler's plan."""
 
 import logging
+import secrets
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from catalog import shelf
 from catalog.models import utcnow
 from deployer import deployments, reconciler
 from deployer.errors import DeployerError
@@ -17,6 +19,8 @@ from marketplace.services import Services
 log = logging.getLogger(__name__)
 
 PERIOD = 1.0  # seconds between two looks
+SELDOM = 30.0  # seconds between two looks at a runtime that no deployment uses
+SHELF_RETRY = 60.0  # seconds until entries of the shelf that failed are tried again, doubled each time
 MOST_RESTARTS = 5  # in a row; a replica that then lived CALM seconds starts the count anew
 CALM = 60.0
 
@@ -28,6 +32,9 @@ class Watcher:
         self._services = services
         self._end = threading.Event()
         self._not_before: dict[str, float] = {}  # back-off by deployment
+        self._asked: dict[str, float] = {}  # when a runtime was last asked
+        self._shelf_pause = SHELF_RETRY
+        self._shelf_next = time.monotonic() + SHELF_RETRY
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
     def start(self) -> None:
@@ -38,11 +45,12 @@ class Watcher:
     def stop(self) -> None:
         """End, after the look under way."""
         self._end.set()
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=5)
 
     def _run(self) -> None:
         while not self._end.wait(PERIOD):
             self._look_safely()
+            self._try_shelf_again()
 
     def _look_safely(self, *, first: bool = False) -> None:
         try:
@@ -55,23 +63,24 @@ class Watcher:
         services = self._services
         with read_session(services.engine) as db:
             rows = deployments.list_deployments(db)
-            seen = self._seen({row.runtime for row in rows}, first)
+            seen = self._seen({row.runtime for row in rows})
             plan = reconciler.plan(rows, seen)
         for runtime, replica in plan.stop:
             self._stop_if_unwanted(runtime, replica)
         for row in plan.stopped:
-            self._call_stopped(row)
+            provisioning.call_stopped(self._services, row.name)
         for row in plan.resume:
             self._resume(row)
         for row, _ in plan.restart:
             self._restart(row, blame=not first)
 
-    def _seen(self, used: set[str], first: bool) -> dict[str, list[Replica]]:
-        """Replicas by runtime; one that nobody uses is asked only once, for what an earlier life left."""
+    def _seen(self, used: set[str]) -> dict[str, list[Replica]]:
+        """Replicas by runtime; one that nobody uses is asked seldom, for what an earlier life left."""
         seen = {}
         for name, runtime in self._services.runtimes.items():
-            if name not in used and not first:
+            if name not in used and time.monotonic() - self._asked.get(name, -SELDOM) < SELDOM:
                 continue
+            self._asked[name] = time.monotonic()
             try:
                 if runtime.available().ok:
                     seen[name] = runtime.list()
@@ -88,18 +97,24 @@ class Watcher:
             log.info("stopping a replica that nobody wants", extra={"replica": replica, "runtime": runtime})
             workflows.stop_replica(self._services, runtime, replica)
 
-    def _call_stopped(self, row: Deployment) -> None:
-        with transaction(self._services.engine) as db:
-            fresh = deployments.get_deployment(db, row.name)
-            if fresh.state == DeploymentState.stopping:
-                deployments.set_state(db, fresh, DeploymentState.stopped)
-        provisioning.notify(self._services, row.name)
-
     def _resume(self, row: Deployment) -> None:
         if workflows.is_broken(row):
             workflows.give_up(self._services, row)
         else:
             workflows.start_deploy(row)  # does nothing where it runs already
+
+    def _try_shelf_again(self) -> None:
+        """Fetch again what failed: the network may be back."""
+        if time.monotonic() < self._shelf_next:
+            return
+        self._shelf_pause = min(self._shelf_pause * 2, 1800.0)
+        self._shelf_next = time.monotonic() + self._shelf_pause
+        with transaction(self._services.engine) as db:
+            failed = shelf.wait_again(db)
+        if failed:
+            log.info("trying shelf entries again", extra={"entries": failed})
+            self._services.hub.notify("shelf")
+            workflows.start_shelf(secrets.token_hex(4), failed)
 
     def _show_degraded(self, row: Deployment) -> None:
         """While the back-off lasts, say that it does not serve."""
@@ -122,6 +137,7 @@ class Watcher:
         replica = runtime.inspect(deployments.replica_id(row))
         cause = replica.exit if replica else "gone"
         tail = runtime.logs(deployments.replica_id(row), 12) if blame else ""
+        workflows.stop_replica(services, row.runtime, deployments.replica_id(row))  # what is left of it
         with transaction(services.engine) as db:
             fresh = deployments.get_deployment(db, row.name)
             if fresh.revision != row.revision or fresh.desired != DeploymentState.live:
@@ -146,6 +162,11 @@ class Watcher:
             workflows.start_deploy(fresh)
 
 
+def clear_leftovers(services: Services) -> None:
+    """End the processes that a killed shop of this home left; before workflows look for their replicas."""
+    services.runtime("process").list()
+
+
 def stop_all(services: Services) -> None:
     """Stop every replica of this home at once: whoever ends the shop wants its memory back.
 
@@ -155,6 +176,6 @@ def stop_all(services: Services) -> None:
         ran = [row for row in deployments.list_deployments(db) if row.address]
     with ThreadPoolExecutor(max_workers=8) as pool:
         for row in ran:
-            pool.submit(workflows.stop_replica, services, row.runtime, deployments.replica_id(row))
+            pool.submit(workflows.stop_replica, services, row.runtime, deployments.replica_id(row), 5.0)
     for runtime in services.runtimes.values():
         runtime.close()

@@ -20,7 +20,7 @@ from catalog import blobs, listings, shelf
 from deployer import deployments, lifecycle
 from deployer.models import STEPS, Deployment, DeploymentState, StepState
 from deployer.optimizer.convert import BUILDERS
-from deployer.spec import Limits, Replica, ReplicaSpec, ReplicaState
+from deployer.spec import Limits, Replica, ReplicaSpec
 from marketplace.db import read_session, transaction
 from marketplace.services import Services, StepProgress
 
@@ -105,11 +105,14 @@ def deploy_workflow(deployment_id: str, revision: int) -> str:
 def perform(deployment_id: str, revision: int, step: str) -> str:
     """Run one step; returns done, failed or superseded."""
     services, uid = _bound[0], UUID(deployment_id)
+    deployment: Deployment | None = None
     try:
         deployment = _begin_step(services, uid, revision, step)
         detail = _ACTIONS[step](services, deployment)
         _end_step(services, uid, revision, step, detail)
     except Superseded:
+        if deployment is not None:
+            stop_replica(services, deployment.runtime, deployments.replica_id(deployment))
         return "superseded"
     except (catalog.errors.CatalogError, deployer.errors.DeployerError) as error:
         _unless_closing(services)
@@ -149,8 +152,8 @@ def go_live(deployment_id: str, revision: int) -> str:
     return "live"
 
 
-def _current(db: Session, uid: UUID, revision: int) -> Deployment:
-    deployment = db.get(Deployment, uid)
+def _current(db: Session, uid: UUID, revision: int, *, lock: bool = True) -> Deployment:
+    deployment = db.get(Deployment, uid, with_for_update=lock)
     if deployment is None or deployment.revision != revision or deployment.desired != DeploymentState.live:
         raise Superseded
     return deployment
@@ -210,12 +213,14 @@ def _fail(services: Services, uid: UUID, revision: int, step: str, code: str, fa
     _tell(services, name)
 
 
-def stop_replica(services: Services, runtime: str, replica: str) -> None:
-    """Stop a replica; when its runtime does not answer now, the reconciler tries again."""
+def stop_replica(services: Services, runtime: str, replica: str, grace: float = 10.0) -> bool:
+    """Stop a replica; False when its runtime does not answer now, and the reconciler must try again."""
     try:
-        services.runtime(runtime).stop(replica)
+        services.runtime(runtime).stop(replica, grace)
     except deployer.errors.DeployerError as error:
         log.warning("replica not stopped", extra={"replica": replica, "why": str(error)})
+        return False
+    return True
 
 
 def _plain(facts: dict[str, Any]) -> dict[str, Any]:
@@ -245,7 +250,7 @@ def _progress(services: Services, deployment: Deployment, step: str) -> Callable
 def _still_wanted(services: Services, deployment: Deployment) -> Callable[[], None]:
     def check() -> None:
         with read_session(services.engine) as db:
-            _current(db, deployment.id, deployment.revision)
+            _current(db, deployment.id, deployment.revision, lock=False)
 
     return check
 
@@ -303,31 +308,33 @@ def _package(services: Services, deployment: Deployment) -> dict[str, Any]:
 
 
 def _start(services: Services, deployment: Deployment) -> dict[str, Any]:
-    replica = lifecycle.start(services.runtime(deployment.runtime), replica_spec(services, deployment))
-    with transaction(services.engine) as db:
-        row = db.get(Deployment, deployment.id)
-        if row is None or row.revision != deployment.revision or row.desired != DeploymentState.live:
-            stop_replica(services, deployment.runtime, replica.id)
-            raise Superseded
-        row.address, row.transport, row.sandbox = replica.address, replica.transport, replica.sandbox
+    replica = _start_replica(services, deployment)
     return {"transport": replica.transport, "sandbox": str(replica.sandbox)}
 
 
+def _start_replica(services: Services, deployment: Deployment) -> Replica:
+    replica = lifecycle.start(services.runtime(deployment.runtime), replica_spec(services, deployment))
+    with transaction(services.engine) as db:
+        row = _current(db, deployment.id, deployment.revision)
+        row.address, row.transport, row.sandbox = replica.address, replica.transport, replica.sandbox
+    return replica
+
+
 def _replica(services: Services, deployment: Deployment) -> Replica:
-    """The replica of this revision, started again when it is gone: a restart of the shop ends processes."""
-    runtime, mine = services.runtime(deployment.runtime), deployments.replica_id(deployment)
-    running = {replica.id: replica for replica in runtime.list()}
-    if mine in running and running[mine].address == deployment.address:
-        return running[mine]
-    ended = runtime.inspect(mine)
-    if ended is not None and ended.state == ReplicaState.gone:
-        return ended  # by itself: the health step says so, with its log
-    _start(services, deployment)
-    return runtime.start(replica_spec(services, deployment))
+    """The replica of this revision, started again when nothing is known of it: its shop was killed.
+
+    One that ended by itself is returned as it is: the health step says so, with its log.
+    """
+    runtime = services.runtime(deployment.runtime)
+    seen = runtime.inspect(deployments.replica_id(deployment))
+    return seen or _start_replica(services, deployment)
 
 
 def _health(services: Services, deployment: Deployment) -> dict[str, Any]:
-    replica = _replica(services, deployment)
+    return _wait_healthy(services, deployment, _replica(services, deployment))
+
+
+def _wait_healthy(services: Services, deployment: Deployment, replica: Replica) -> dict[str, Any]:
     return lifecycle.wait_healthy(
         services.runtime(deployment.runtime),
         replica,
@@ -338,8 +345,8 @@ def _health(services: Services, deployment: Deployment) -> dict[str, Any]:
 
 
 def _warm_up(services: Services, deployment: Deployment) -> dict[str, Any]:
-    _health(services, deployment)  # at once, but for a replica that had to be started again
     replica = _replica(services, deployment)
+    _wait_healthy(services, deployment, replica)  # at once, but for one that had to be started again
     with read_session(services.engine) as db:
         _, version = listings.get_version(db, f"{deployment.listing}@{deployment.version}")
     key = services.replica_key(replica.id) if replica.transport == "tcp" else ""
@@ -386,15 +393,26 @@ def fill(entry_id: str) -> None:
     if entry is None:
         return  # a later release has it no more
     with _shelf_lock:
-        shelf.fill_entry(
-            services.engine,
-            entry,
-            services.settings.home,
-            shelf_cache(services),
-            BUILDERS,
-            changed=lambda: _shelf_changed(services),
-        )
+        # A killed shop's workflow is taken up beside the one of this start: what is there is done.
+        if _is_over(services, entry_id):
+            return
+        try:
+            shelf.fill_entry(
+                services.engine,
+                entry,
+                services.settings.home,
+                shelf_cache(services),
+                BUILDERS,
+                changed=lambda: _shelf_changed(services),
+            )
+        except Exception:  # the entry could not even be marked as failed; the others must not wait for it
+            log.exception("shelf entry not filled", extra={"entry": entry_id})
     _shelf_changed(services)
+
+
+def _is_over(services: Services, entry_id: str) -> bool:
+    with read_session(services.engine) as db:
+        return entry_id not in shelf.waiting(db)
 
 
 def _shelf_changed(services: Services) -> None:

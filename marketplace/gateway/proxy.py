@@ -1,6 +1,7 @@
 """The gateway itself: read the path, check the key, find the upstream, relay both ways, count."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Coroutine
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 
 from marketplace.gateway.client import Client, ClientGone, Request
 from marketplace.gateway.problems import Refusal, language_of, starting_page
-from marketplace.gateway.routes import Path, Table, Target, read_path
+from marketplace.gateway.routes import Key, Path, Table, Target, read_path
 from marketplace.gateway.upstream import Pools, Response, Upstream, UpstreamGone
 from marketplace.gateway.usage import Usage
 from marketplace.gateway.wire import Headers, Limits, encode_head, end_to_end, find, log
@@ -75,6 +76,7 @@ class Gateway:
         self.shop, self.language = shop, language
         self.table = Table()
         self._known = asyncio.Event()
+        self._swapped = asyncio.Event()
         self.pools = Pools(self.limits)
         self.usage = Usage(self.pools, shop)
         self.clients: set[Client] = set()
@@ -88,6 +90,8 @@ class Gateway:
         """Put a new table in force; exchanges under way go on where they are."""
         self.table = table
         self._known.set()
+        self._swapped.set()
+        self._swapped = asyncio.Event()
         self.pools.keep_only({t.address for t in table.targets.values()} | {self.shop})
 
     async def sweep(self) -> None:
@@ -161,6 +165,17 @@ class Gateway:
         except TimeoutError:
             raise Refusal(503, "shop-starting", headers=[(b"retry-after", b"1")]) from None
 
+    async def _target(self, deployment: str, key: Key) -> Target:
+        """The target of a deployment; one that is just starting is given a moment to become live.
+
+        The shop says "live" an instant before this gateway has the table that says so.
+        """
+        target = self.table.targets.get(deployment)
+        if target is not None and target.state == "starting" and key.opens(deployment):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._swapped.wait(), self.limits.going_live_seconds)
+        return self.table.target_for(deployment, key)
+
     async def _by_path(self, client: Client, request: Request, path: Path, rest: str) -> None:
         """/d/{deployment}/{rest}: every route of one server."""
         deployment, _, inner = rest.partition("/")
@@ -212,7 +227,7 @@ class Gateway:
         self, client: Client, request: Request, deployment: str, path: bytes, body: bytes | None = None
     ) -> None:
         key = self.table.key_of(find(request.headers, b"authorization"))
-        target = self.table.target_for(deployment, key)
+        target = await self._target(deployment, key)
         headers = end_to_end(request.headers, _KEPT_FROM_REPLICAS) + _forwarded(client, request)
         if target.key:
             headers.append((b"authorization", b"Bearer " + target.key.encode()))

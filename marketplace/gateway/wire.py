@@ -40,6 +40,7 @@ class Limits:
     answer_seconds: float = 900.0
     connect_seconds: float = 5.0
     first_table_seconds: float = 5.0
+    going_live_seconds: float = 1.0
     linger_seconds: float = 3.0
     head_bytes: int = 64 * 1024
     header_count: int = 128

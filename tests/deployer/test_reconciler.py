@@ -1,12 +1,16 @@
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from deployer.models import Deployment, DeploymentState
 from deployer.reconciler import plan
 from deployer.spec import Replica, ReplicaState, Sandbox
 
+ID = UUID("0123456789abcdef0123456789abcdef")
+MINE = "reader-01234567-3"
+
 
 def wanted(state: DeploymentState, desired: DeploymentState = DeploymentState.live) -> Deployment:
     return Deployment(
+        id=ID,
         name="reader",
         listing="opc-market/x",
         version="1.0.0",
@@ -20,7 +24,7 @@ def wanted(state: DeploymentState, desired: DeploymentState = DeploymentState.li
     )
 
 
-def seen(replica: str = "reader-3", state: ReplicaState = ReplicaState.starting) -> Replica:
+def seen(replica: str = MINE, state: ReplicaState = ReplicaState.starting) -> Replica:
     return Replica(replica, "reader", state, "unix:/x", "unix", Sandbox.full)
 
 
@@ -35,8 +39,9 @@ def test_a_live_deployment_without_its_replica_is_restarted() -> None:
 
 
 def test_replicas_of_other_revisions_and_of_nobody_are_stopped() -> None:
-    done = plan([wanted(DeploymentState.live)], {"process": [seen(), seen("reader-2"), seen("ghost-1")]})
-    assert done.stop == [("process", "reader-2"), ("process", "ghost-1")]
+    ghosts = [seen(), seen("reader-01234567-2"), seen("ghost-1")]
+    done = plan([wanted(DeploymentState.live)], {"process": ghosts})
+    assert done.stop == [("process", "reader-01234567-2"), ("process", "ghost-1")]
 
 
 def test_a_deployment_on_its_way_is_resumed_and_its_replica_kept() -> None:
@@ -47,14 +52,14 @@ def test_a_deployment_on_its_way_is_resumed_and_its_replica_kept() -> None:
 
 def test_a_stopping_deployment_is_stopped_once_nothing_runs() -> None:
     row = wanted(DeploymentState.stopping, DeploymentState.stopped)
-    assert plan([row], {"process": [seen()]}).stop == [("process", "reader-3")]
+    assert plan([row], {"process": [seen()]}).stop == [("process", MINE)]
     assert plan([row], {"process": [seen()]}).stopped == []
     assert plan([row], {"process": []}).stopped == [row]
 
 
 def test_a_failed_deployment_keeps_no_replica() -> None:
     done = plan([wanted(DeploymentState.failed)], {"process": [seen()]})
-    assert done.stop == [("process", "reader-3")]
+    assert done.stop == [("process", MINE)]
     assert not done.restart
 
 

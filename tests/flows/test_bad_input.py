@@ -58,6 +58,8 @@ def test_bad_names_bodies_and_runtimes(shop: Shop) -> None:
         _problem(
             api.post("/api/deployments", json={"listing": listing, "runtime": "vm"}), 400, "unknown-runtime"
         )
+        device = {"listing": listing, "device": "cuda"}
+        _problem(api.post("/api/deployments", json=device), 400, "unknown-device")
         _problem(api.post("/api/deployments", json={"name": "x"}), 400, "invalid-request")
         bad = api.post("/api/deployments", content=b"{", headers={"Content-Type": "application/json"})
         _problem(bad, 400, "invalid-request")
