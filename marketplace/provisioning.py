@@ -1,9 +1,8 @@
 """What people do with deployments: deploy, stop, retry, remove, read logs, call, and ask for a key."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
 from sqlmodel import Session
 
 from catalog.listings import get_version
@@ -15,6 +14,9 @@ from marketplace import accounts, metering, workflows
 from marketplace.db import transaction
 from marketplace.models import Account
 from marketplace.services import Services
+
+if TYPE_CHECKING:
+    import httpx
 
 SERVING = frozenset({DeploymentState.live, DeploymentState.degraded})
 
@@ -155,7 +157,7 @@ def new_key(services: Services, db: Session, account: Account, name: str) -> str
 
 def predict(
     services: Services, db: Session, name: str, body: dict[str, Any], *, lang: str = "zh"
-) -> httpx.Response:
+) -> "httpx.Response":
     """Send a body to the deployment's /predict, as its try-it box does; counted as usage of the shop.
 
     Raises InvalidState unless it serves, and ReplicaUnreachable when no answer comes.

@@ -5,6 +5,7 @@ import secrets
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 
 from catalog import shelf
 from catalog.models import utcnow
@@ -48,6 +49,8 @@ class Watcher:
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
+        for heavy in ("httpx", "docker"):  # what a first click needs, while nobody waits
+            import_module(heavy)
         while not self._end.wait(PERIOD):
             self._look_safely()
             self._try_shelf_again()

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from litestar import Response, Router, delete, get, post
 from litestar.concurrency import sync_to_thread
@@ -14,15 +14,24 @@ from sqlmodel import Session
 
 from deployer import deployments
 from deployer.models import DeploymentState
-from marketplace import metering, provisioning
+from marketplace import metering, problems, provisioning
 from marketplace.api.schemas import DeploymentOut, DeploymentPage, deployment_out, steps_out
 from marketplace.auth import AnyRequest, Viewer, require
 from marketplace.db import read_session
+from marketplace.errors import InvalidRequest
+from marketplace.i18n import gettext, negotiate
+from marketplace.i18n import mark as _
 from marketplace.services import Services
 from marketplace.workflows import topic
 
+if TYPE_CHECKING:
+    import httpx
+
 # A stream ends here: nothing more happens by itself, or the goal is reached.
 SETTLED = frozenset({DeploymentState.live, DeploymentState.failed, DeploymentState.stopped})
+
+LAST_ID = 2**63 - 1  # the largest number that a database takes
+TOO_DEEP = _("It is nested too deep.")
 
 
 @dataclass(frozen=True)
@@ -155,9 +164,24 @@ def predict(
     name: FromPath[str],
 ) -> Response[bytes]:
     """Try a deployment without its key; the answer is the server's own."""
-    answer = provisioning.predict(services, db, name, data, lang=viewer.lang)
+    answer = ask(services, db, name, data, viewer.lang)
     media_type = answer.headers.get("content-type", "application/json")
     return Response(answer.content, status_code=answer.status_code, media_type=media_type)
+
+
+def ask(services: Services, db: Session, name: str, body: dict[str, Any], lang: str) -> "httpx.Response":
+    """The server's answer to a body; raises InvalidRequest for one that JSON cannot carry."""
+    try:
+        return provisioning.predict(services, db, name, body, lang=lang)
+    except ValueError as error:
+        raise InvalidRequest(why=str(error)) from None
+
+
+def on_nesting(request: AnyRequest, _error: RecursionError) -> Response[dict[str, Any]]:
+    """A body nested so deep that reading it fails, before any handler sees it."""
+    lang = negotiate(request, request.app.state.services.settings.lang)
+    problem = problems.problem_of(InvalidRequest(why=gettext(lang, TOO_DEEP)), lang)
+    return Response(problem.to_dict(), status_code=problem.status, media_type=problems.MEDIA_TYPE)
 
 
 @get("/{name:str}/events", sync_to_thread=True)
@@ -174,7 +198,9 @@ def events(
     """
     deployments.get_deployment(db, name)
     last = request.headers.get("last-event-id", "")
-    return ServerSentEvent(_stream(services, name, int(last) if last.isdecimal() else after))
+    if last.isdecimal() and len(last) <= len(str(LAST_ID)):
+        after = int(last)
+    return ServerSentEvent(_stream(services, name, max(0, min(after, LAST_ID))))
 
 
 async def _stream(services: Services, name: str, after: int) -> AsyncIterator[ServerSentEventMessage]:
@@ -226,4 +252,5 @@ router = Router(
     route_handlers=[create, board, show, stop, retry, remove, new_key, logs, predict, events],
     guards=[require("opc")],
     tags=["deployments"],
+    exception_handlers={RecursionError: on_nesting},
 )

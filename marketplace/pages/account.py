@@ -145,10 +145,11 @@ def _without_password(text: str) -> str:
 
 def problem_page(request: AnyRequest, problem: Problem) -> Template:
     """A refusal as a page: what happened, why, and the one next step."""
+    services: Services = request.app.state.services
     try:
-        viewer = see(request, request.app.state.services)
+        viewer = see(request, services)
     except Exception:  # the page about a broken database must not need the database
-        viewer = Viewer(None, "", frozenset(), i18n.negotiate(request))
+        viewer = Viewer(None, "", frozenset(), i18n.negotiate(request, services.settings.lang))
     template = "updates/problem.html" if is_partial(request) else "problem.html"
     return page(request, viewer, template, status=problem.status, problem=problem)
 

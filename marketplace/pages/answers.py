@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 from PIL import Image, UnidentifiedImageError
@@ -69,7 +68,6 @@ def encode_media(content: bytes) -> dict[str, str]:
     return {"base64": base64.b64encode(content).decode()}
 
 
-@lru_cache(maxsize=64)
 def thumbnail(content: bytes, width: int = 320) -> bytes | None:
     """A small WebP of a picture, or None when it is none."""
     try:

@@ -21,6 +21,7 @@ from deployer.errors import DeployerError, UnknownDeployment
 from deployer.examples import check
 from deployer.models import Deployment, DeploymentState
 from marketplace import metering, provisioning
+from marketplace.api.deployments import TOO_DEEP, ask
 from marketplace.api.schemas import DeploymentOut, deployment_out
 from marketplace.auth import AnyRequest, Viewer
 from marketplace.db import read_session
@@ -28,7 +29,7 @@ from marketplace.errors import InvalidRequest, MarketError
 from marketplace.i18n import gettext
 from marketplace.i18n import mark as _
 from marketplace.pages import answers, words
-from marketplace.pages.forms import see_other, sign_in_first
+from marketplace.pages.forms import index_of, see_other, sign_in_first
 from marketplace.pages.keys import forget_key, fresh_key, redirect_with_key
 from marketplace.pages.rendering import fragment, is_partial, page
 from marketplace.problems import problem_of
@@ -338,8 +339,11 @@ def _tried(
     services: Services, db: Session, item: DeploymentOut, offer: Offer, lang: str, data: dict[str, Any]
 ) -> dict[str, Any]:
     example = _chosen(data, offer)
-    body = example["request"] if example else _body(item.task, data, lang)
-    answer = _answer(services, db, item, lang, body, example)
+    try:
+        body = example["request"] if example else _body(item.task, data, lang)
+        answer = _answer(services, db, item, lang, body, example)
+    except RecursionError:
+        raise InvalidRequest(why=gettext(lang, TOO_DEEP)) from None
     provisioning.notify(services, item.deployment)  # the page shows the request among the others at once
     return answer
 
@@ -351,10 +355,9 @@ def _text(data: dict[str, Any], task: str) -> str:
 
 
 def _chosen(data: dict[str, Any], offer: Offer) -> dict[str, Any] | None:
-    number = data.get("example", "")
-    if isinstance(number, str) and number.isdecimal() and int(number) < len(offer.examples):
-        return offer.examples[int(number)]
-    return None
+    value = data.get("example", "")
+    number = index_of(value, len(offer.examples)) if isinstance(value, str) else None
+    return None if number is None else offer.examples[number]
 
 
 def _body(task: str, data: dict[str, Any], lang: str) -> dict[str, Any]:
@@ -390,7 +393,7 @@ def _answer(
 ) -> dict[str, Any]:
     """What the box shows after a try: the answer in a readable form, or what was wrong with it."""
     field = words.field_of(item.task)
-    answer = provisioning.predict(services, db, item.deployment, body, lang=lang)
+    answer = ask(services, db, item.deployment, body, lang)
     context: dict[str, Any] = {
         "tried": example,
         "milliseconds": answer.elapsed.total_seconds() * 1000,

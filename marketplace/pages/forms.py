@@ -1,18 +1,28 @@
-"""Where forms and links lead next."""
+"""What forms and links say: where they lead next, and which of several is meant."""
 
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from litestar.response import Redirect
 
 
 def inside(target: str) -> str:
     """`target` when it is a path of this shop, else the home page; nobody is led to another site."""
-    path = unquote(target)
-    parts = urlsplit(path)
-    plain = path.startswith("/") and not path.startswith(("//", "/\\")) and not parts.scheme
-    if not plain or parts.netloc or any(ord(c) < 32 for c in path):
+    if not (_plain(target) and _plain(unquote(target))):
         return "/"
-    return quote(path, safe="/?&=%:,-_.~")
+    # What was escaped stays so: R%26D in a search is one word, R&D would be two parameters.
+    return quote(target, safe="/?&=%:,-_.~+", errors="replace")
+
+
+def _plain(path: str) -> bool:
+    """Whether every browser takes this for a path of the site that it is on."""
+    return path.startswith("/") and not path.startswith(("//", "/\\")) and not any(ord(c) < 32 for c in path)
+
+
+def index_of(text: str, count: int) -> int | None:
+    """The place in a list of `count` that a number in a form or address means, if there is one."""
+    if not text.isdecimal() or len(text) > 9:  # Python refuses to read numbers of thousands of digits
+        return None
+    return number if (number := int(text)) < count else None
 
 
 def see_other(path: str) -> Redirect:

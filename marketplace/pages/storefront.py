@@ -22,7 +22,7 @@ from marketplace.api.schemas import ListingOut, listing_out
 from marketplace.auth import AnyRequest, Viewer
 from marketplace.db import read_session
 from marketplace.pages import answers, words
-from marketplace.pages.forms import sign_in_first
+from marketplace.pages.forms import index_of, sign_in_first
 from marketplace.pages.keys import redirect_with_key
 from marketplace.pages.rendering import fragment, page
 from marketplace.services import Services
@@ -209,12 +209,13 @@ def example_picture(
     db: NamedDependency[Session], vendor: FromPath[str], name: FromPath[str], file: FromPath[str]
 ) -> Response[bytes]:
     """An example's picture, made small."""
-    number, _, kind = file.partition(".")
+    text, _, kind = file.partition(".")
     version = listings.current_version(db, listings.get_listing(db, f"{vendor}/{name}"))
     examples = version.manifest.get("examples", [])
-    if kind != "webp" or not number.isdecimal() or int(number) >= len(examples):
+    number = index_of(text, len(examples))
+    if kind != "webp" or number is None:
         raise NotFoundException
-    content = answers.media_of(examples[int(number)]["request"], "image")
+    content = answers.media_of(examples[number]["request"], "image")
     small = answers.thumbnail(content) if content else None
     if small is None:
         raise NotFoundException
