@@ -10,13 +10,15 @@ import hashlib
 import os
 import shutil
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from deployer.errors import RuntimeUnavailable, StartFailed
 from deployer.packager.runtime_image import ensure_runtime_image
 from deployer.runtimes import Availability, crossing
-from deployer.runtimes.engines import brief, connect, engine_errors
+from deployer.runtimes.engines import KNOCK, brief, connect, engine_errors
 from deployer.runtimes.folders import SOCKET, last_lines, replica_folder
 from deployer.spec import Progress, Replica, ReplicaSpec, ReplicaState, Sandbox, Stats, silent
 
@@ -30,7 +32,10 @@ RUN, MODEL = "/run/market", "/model"
 HOME_LABEL, DEPLOYMENT_LABEL, REPLICA_LABEL = "market.home", "market.deployment", "market.replica"
 TRANSPORT_LABEL = "market.transport"
 RUNNING = {"created", "running", "restarting", "paused"}
-CREATED_BY_ANOTHER = 409  # the engine's answer when the name is taken
+CONFLICT = 409  # the engine's answer when the name is taken, or a removal is under way
+FRESH = 5.0  # seconds for which an engine's sign of life, or its lack, is believed
+SLOW = 0.5  # seconds; a refusal that took longer is remembered
+PREPARED = 60.0  # seconds for which a start believes that the image is still there
 
 
 def _owner() -> int:
@@ -44,6 +49,13 @@ def _let_read(model_dir: Path) -> None:
         mode = path.stat().st_mode
         if mode & 0o055 != 0o055:
             path.chmod(mode | 0o055)
+
+
+def _close(client: "docker.DockerClient | None") -> None:
+    """Close a client, whatever state it is in."""
+    if client is not None:
+        with contextlib.suppress(Exception):
+            client.close()
 
 
 class DockerRuntime:
@@ -65,66 +77,117 @@ class DockerRuntime:
         self.home_id = home_id or hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:12]
         self._transport = transport
         self._image = ""
+        self._prepared = 0.0
         self._client: docker.DockerClient | None = None
         self._lock = threading.Lock()
+        self._prober: docker.DockerClient | None = None
+        self._known: tuple[float, str] | None = None  # until when, and why it is not available
+        self._probing = threading.Lock()
 
     def available(self) -> Availability:
-        """Whether an engine answers; a few milliseconds."""
+        """Whether an engine answers; asked anew every few seconds, and a hung one is not waited for."""
         if os.name != "posix":
             return Availability(False, "needs Linux, macOS or WSL")
+        with self._probing:
+            known = self._known
+            if known is None or time.monotonic() >= known[0]:
+                began = time.monotonic()
+                why = self._probe()
+                # A refusal that came at once costs nothing to ask for again, and ends at once as well.
+                cheap = why and time.monotonic() - began < SLOW
+                known = self._known = (time.monotonic() + (0 if cheap else FRESH), why)
+        if known[1]:
+            return Availability(False, known[1])
+        return Availability(True, "", {"transport": self._transport} if self._transport else {})
+
+    def _probe(self) -> str:
+        """Why no engine answers within KNOCK seconds; empty when one does. Calls hold `_probing`."""
         try:
-            client = self._engine()
-            with engine_errors():
-                client.ping()
+            if self._prober is None:
+                self._prober = connect(KNOCK)
+            else:
+                with engine_errors():
+                    self._prober.ping()
         except RuntimeUnavailable as error:
+            _close(self._prober)
+            self._prober = None
             self._forget_engine()
-            return Availability(False, str(error.facts["why"]))
-        detail = {"transport": self._transport} if self._transport else {}
-        return Availability(True, "", detail)
+            return str(error.facts["why"])
+        return ""
 
     def prepare(self, spec: ReplicaSpec, progress: Progress) -> None:
         """Have the runtime image in the engine, and know how to reach a container."""
         client = self._engine()
-        with engine_errors():
+        with self._calls():
             self._image = ensure_runtime_image(client, self.home, self.base, progress)
             if not self._transport:
                 options = self._confinement(spec) | {"network_mode": "none"}
                 self._transport = crossing.transport(
                     client, self.home, self.run_dir, self._image, options, _owner()
                 )
+        self._prepared = time.monotonic()
 
     def start(self, spec: ReplicaSpec) -> Replica:
         """Start a container and return at once; a running one of this id is returned as it is."""
-        seen = self.inspect(spec.id)
-        if seen and seen.state is not ReplicaState.gone:
-            return seen
-        self.prepare(spec, silent)
-        self._remove(spec.id, grace=0)
+        facts = self._facts(spec.id)
+        if facts and facts["State"]["Status"] in RUNNING:
+            made_only = facts["State"]["Status"] == "created"  # and left so when a shop ended
+            return self._let_run(spec.id, facts) if made_only else self._replica(facts)
+        if facts:
+            self._remove(spec.id, grace=0)
+        if not self._image or time.monotonic() - self._prepared > PREPARED:
+            self.prepare(spec, silent)
         folder = replica_folder(self.run_dir, spec.id)
         self.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         crossing.make_folder(folder, _owner())
         if os.getuid() != _owner():
             _let_read(spec.model_dir)
-        client = self._engine()
-        from docker.errors import APIError
-
         try:
-            with engine_errors():
-                container = client.containers.create(**self._container(client, spec, folder))
-                container.start()
+            facts = self._create(spec, folder)
         except RuntimeUnavailable as error:
             raced = self._raced(spec.id, error)
             if raced:
                 return raced
-            if isinstance(error.__cause__, APIError):
-                why = brief(error.__cause__)
-                self._remove(spec.id, grace=0)
-                raise StartFailed(replica=spec.id, exit=why, log="") from error
-            raise
-        started = self.inspect(spec.id)
+            self._refuse(spec.id, error)
+        return self._let_run(spec.id, facts)
+
+    def _create(self, spec: ReplicaSpec, folder: Path) -> dict[str, Any]:
+        """Make the container, and the image again should somebody have removed it; the engine's facts."""
+        client = self._engine()
+        from docker.errors import ImageNotFound
+
+        with self._calls():
+            try:
+                made = client.containers.create(**self._container(client, spec, folder))
+            except ImageNotFound:
+                self.prepare(spec, silent)
+                made = client.containers.create(**self._container(client, spec, folder))
+        facts: dict[str, Any] = made.attrs
+        return facts
+
+    def _let_run(self, id: str, facts: dict[str, Any]) -> Replica:
+        """Start the container that these facts are of."""
+        client = self._engine()
+        try:
+            with self._calls():
+                client.api.start(self._name(id))
+        except RuntimeUnavailable as error:
+            self._refuse(id, error)
+        if facts["Config"]["Labels"].get(TRANSPORT_LABEL) == crossing.UNIX:
+            return self._replica(facts)
+        started = self.inspect(id)  # now that the engine has chosen the port
         if started is None:
-            raise StartFailed(replica=spec.id, exit="the container was removed", log="")
+            raise StartFailed(replica=id, exit="the container was removed", log="")
         return started
+
+    def _refuse(self, id: str, error: RuntimeUnavailable) -> NoReturn:
+        """End a failed start: with the engine's reason where it refused, as unavailable where it is gone."""
+        from docker.errors import APIError
+
+        if not isinstance(error.__cause__, APIError):
+            raise error
+        self._remove(id, grace=0)
+        raise StartFailed(replica=id, exit=brief(error.__cause__), log="") from error
 
     def inspect(self, id: str) -> Replica | None:
         """The container now; an ended one with its cause until it is stopped or started again."""
@@ -134,17 +197,17 @@ class DockerRuntime:
     def list(self) -> list[Replica]:
         """The running containers with this home's label, whoever started them."""
         client = self._engine()
-        with engine_errors():
-            rows = client.api.containers(filters={"label": f"{HOME_LABEL}={self.home_id}"})
-            found = []
-            for row in rows:
-                facts = self._facts(row["Labels"][REPLICA_LABEL])
-                if facts:
-                    found.append(self._replica(facts))
+        with self._calls():
+            # Not by the home alone: the container that tries the transport is no replica.
+            labels = [f"{HOME_LABEL}={self.home_id}", REPLICA_LABEL]
+            rows = client.api.containers(filters={"label": labels})
+        ids = (row["Labels"].get(REPLICA_LABEL, "") for row in rows)
+        # One may end and be removed between the two questions.
+        found = [self._replica(facts) for id in ids if id and (facts := self._facts(id))]
         return [replica for replica in found if replica.state is not ReplicaState.gone]
 
     def stop(self, id: str, grace: float = 10.0) -> None:
-        """Let it finish, end it, remove it with its socket; its log goes to the home."""
+        """Let it finish, end it, remove it, ended or not, with its socket; its log goes to the home."""
         facts = self._facts(id)
         if facts:
             self._keep_log(id)
@@ -159,7 +222,7 @@ class DockerRuntime:
         client = self._engine()
         from docker.errors import NotFound
 
-        with engine_errors():
+        with self._calls():
             try:
                 said: bytes = client.api.logs(self._name(id), stdout=True, stderr=True, tail=tail)
             except NotFound:
@@ -172,7 +235,7 @@ class DockerRuntime:
         client = self._engine()
         from docker.errors import NotFound
 
-        with engine_errors():
+        with self._calls():
             try:
                 said = client.api.stats(self._name(id), stream=False, one_shot=True)
             except NotFound:
@@ -188,19 +251,31 @@ class DockerRuntime:
     def close(self) -> None:
         """Let go of the engine; containers run on, and the next shop of this home finds them."""
         self._forget_engine()
+        with self._probing:
+            _close(self._prober)
+            self._known = self._prober = None
+
+    @contextlib.contextmanager
+    def _calls(self) -> Iterator[None]:
+        """The engine's refusals in our words; after one, `available` asks the engine again."""
+        try:
+            with engine_errors():
+                yield
+        except RuntimeUnavailable:
+            self._known = None
+            raise
 
     def _engine(self) -> "docker.DockerClient":
         with self._lock:
             if self._client is None:
+                self._known = None
                 self._client = connect()
             return self._client
 
     def _forget_engine(self) -> None:
         with self._lock:
             client, self._client = self._client, None
-        if client is not None:
-            with contextlib.suppress(Exception):
-                client.close()
+        _close(client)
 
     def _name(self, id: str) -> str:
         """The container's name, one per home and replica, which makes starting twice harmless."""
@@ -291,14 +366,14 @@ class DockerRuntime:
 
     def _raced(self, id: str, error: RuntimeUnavailable) -> Replica | None:
         """The container that another call made in the meantime, when that is why this one failed."""
-        status = getattr(getattr(error.__cause__, "response", None), "status_code", 0)
-        return self.inspect(id) if status == CREATED_BY_ANOTHER else None
+        status = getattr(error.__cause__, "status_code", 0)
+        return self.inspect(id) if status == CONFLICT else None
 
     def _facts(self, id: str) -> dict[str, Any] | None:
         client = self._engine()
         from docker.errors import NotFound
 
-        with engine_errors():
+        with self._calls():
             try:
                 facts: dict[str, Any] = client.api.inspect_container(self._name(id))
             except NotFound:
@@ -337,12 +412,16 @@ class DockerRuntime:
 
     def _remove(self, id: str, grace: float) -> None:
         client = self._engine()
-        from docker.errors import NotFound
+        from docker.errors import APIError, NotFound
 
-        with engine_errors(), contextlib.suppress(NotFound):
+        with self._calls(), contextlib.suppress(NotFound):
             if grace > 0:
                 client.api.stop(self._name(id), timeout=max(1, round(grace)))
-            client.api.remove_container(self._name(id), force=True, v=True)
+            try:
+                client.api.remove_container(self._name(id), force=True, v=True)
+            except APIError as error:
+                if error.status_code != CONFLICT:  # another call removes it
+                    raise
         shutil.rmtree(replica_folder(self.run_dir, id), ignore_errors=True)
 
 

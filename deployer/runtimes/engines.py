@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import docker
 
 TIMEOUT = 60  # seconds for one answer of the engine
+KNOCK = 2  # seconds for the engine's socket to let us in, and for a sign of life
 
 
 def endpoints() -> list[str]:
@@ -36,7 +37,7 @@ def is_local(endpoint: str) -> bool:
     return endpoint.startswith(("unix://", "npipe://"))
 
 
-def connect() -> "docker.DockerClient":
+def connect(timeout: float = TIMEOUT) -> "docker.DockerClient":
     """A client of the first engine that answers; refuses with the reason where none does."""
     found = endpoints()
     if not found:
@@ -55,7 +56,7 @@ def connect() -> "docker.DockerClient":
     for endpoint in (name for name in found if name not in reasons):
         client = None
         try:
-            client = docker.DockerClient(base_url=endpoint, timeout=TIMEOUT, version="auto")
+            client = docker.DockerClient(base_url=endpoint, timeout=timeout, version="auto")
             client.ping()
         except (DockerException, RequestException) as error:
             reasons[endpoint] = brief(error)
@@ -75,6 +76,7 @@ def _closed(endpoint: str) -> str:
     if not endpoint.startswith("unix://"):
         return ""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
+        knock.settimeout(KNOCK)
         try:
             knock.connect(endpoint.removeprefix("unix://"))
         except OSError as error:
