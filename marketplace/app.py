@@ -24,6 +24,7 @@ from catalog.errors import CatalogError
 from deployer.errors import DeployerError
 from deployer.runtimes import Runtime
 from deployer.runtimes.docker import DockerRuntime
+from deployer.runtimes.folders import private_folder
 from deployer.runtimes.process import ProcessRuntime
 from marketplace import accounts, logs, pages, problems, supervision, workflows
 from marketplace.api import catalog as catalog_api
@@ -45,8 +46,9 @@ VERSION = "0.1.0"
 
 def open_services(settings: Settings) -> Services:
     """Open the home: database, secret, runtimes; nothing runs yet."""
-    for folder in (settings.home, settings.run_dir, settings.home / "logs"):
+    for folder in (settings.home, settings.home / "logs"):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(settings.run_dir)
     engine = open_engine(settings.database_url)
     migrate(engine)
     hub = Hub()

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
+from deployer.runtimes.folders import private_folder
 from marketplace.settings import SettingError, Settings, load
 from marketplace.terminal import data, hint, problem_text, say
 
@@ -138,13 +139,17 @@ def environment(settings: Settings) -> dict[str, str]:
 def prepare_home(settings: Settings) -> None:
     """Make the folders of the home and see that they can be written; raises CannotServe."""
     try:
-        for folder in (settings.home, settings.run_dir, settings.home / "logs"):
+        for folder in (settings.home, settings.home / "logs"):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         probe = settings.home / ".probe"
         probe.write_bytes(b"x" * 4096)
         probe.unlink()
     except OSError as error:
         raise CannotServe(_home_refusal(settings.home, error)) from None
+    try:
+        private_folder(settings.run_dir)
+    except OSError as error:
+        raise CannotServe(_run_dir_refusal(settings.run_dir, error)) from None
 
 
 @contextlib.contextmanager
@@ -369,6 +374,15 @@ def _home_refusal(home: Path, error: OSError) -> str:
         f"无法写入主目录 {home}（{error.strerror}）。请修正权限，或设 MARKET_HOME=<另一目录>。",
         f"The home {home} cannot be written ({error.strerror}). "
         "Mend its permissions, or set MARKET_HOME=<folder>.",
+    )
+
+
+def _run_dir_refusal(run_dir: Path, error: OSError) -> str:
+    return say(
+        f"运行目录 {run_dir} 不能用：它必须是只属于你自己的真实目录（{error}）。"
+        "请移走它，或换一个较短的 MARKET_HOME=<目录>。",
+        f"The run folder {run_dir} cannot be used: it must be a real folder of your own ({error}). "
+        "Move it away, or set a shorter MARKET_HOME=<folder>.",
     )
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -154,6 +155,45 @@ def test_a_killed_container_is_gone_with_its_cause_and_is_replaced(
     assert eventually(lambda: double(runtime.start(spec_of(doubling)))) == RIGHT
 
 
+def test_stopping_removes_what_has_ended_too(
+    client: docker.DockerClient, runtime: DockerRuntime, doubling: Path
+) -> None:
+    replica = runtime.start(spec_of(doubling))
+    eventually(lambda: double(replica))
+    client.containers.get(f"market-{runtime.home_id}-{replica.id}").kill()
+    eventually(lambda: (now := runtime.inspect(replica.id)) and now.exit)
+    assert (runtime.run_dir / replica.id).exists()
+    runtime.stop(replica.id)
+    ours = {"label": f"market.home={runtime.home_id}"}
+    assert client.containers.list(all=True, filters=ours) == []
+    assert list(runtime.run_dir.iterdir()) == []
+    assert "listening" in runtime.logs(replica.id)
+
+
+def test_a_container_that_is_no_replica_is_not_listed(
+    client: docker.DockerClient, runtime: DockerRuntime, doubling: Path
+) -> None:
+    replica = runtime.start(spec_of(doubling))
+    image = client.containers.get(f"market-{runtime.home_id}-{replica.id}").image
+    wait = ["-c", "import time; time.sleep(60)"]
+    labels = {"market.home": runtime.home_id}
+    client.containers.run(image, wait, entrypoint="python3", detach=True, network_mode="none", labels=labels)
+    assert runtime.list() == [replica]
+
+
+def test_a_container_that_was_made_and_never_started_is_started(
+    client: docker.DockerClient, runtime: DockerRuntime, doubling: Path
+) -> None:
+    spec = spec_of(doubling)
+    made = runtime.start(spec)
+    folder = runtime.run_dir / spec.id
+    client.api.remove_container(f"market-{runtime.home_id}-{spec.id}", force=True)
+    (folder / "server.sock").unlink(missing_ok=True)
+    client.containers.create(**runtime._container(client, spec, folder))
+    assert runtime.start(spec) == made
+    assert eventually(lambda: double(made)) == RIGHT
+
+
 def test_the_memory_limit_bites_and_is_named(runtime: DockerRuntime, hungry: Path) -> None:
     replica = runtime.start(spec_of(hungry, memory=256 << 20))
     eventually(lambda: eat(replica, 1000)[0] == 200)
@@ -251,13 +291,36 @@ def test_an_engine_that_goes_in_the_middle_is_named_and_its_return_is_noticed(
     assert not runtime.available().ok
     path.unlink()
     relay = Relay(path)
-    assert runtime.available().ok
+    eventually(lambda: runtime.available().ok)
     assert runtime.list() == [replica]
     assert eventually(lambda: double(replica)) == RIGHT
     runtime.stop(replica.id)
     runtime.close()
     relay.cut()
     gc.collect()
+
+
+def test_a_hung_engine_is_waited_for_once(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = short_dir / "hung.sock"
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+    runtime = DockerRuntime(short_dir)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as hung:
+        hung.bind(str(path))
+        hung.listen()
+        began = time.monotonic()
+        pages = [threading.Thread(target=runtime.available) for _ in range(5)]
+        for page in pages:
+            page.start()
+        for page in pages:
+            page.join()
+        seen = runtime.available()
+        took = time.monotonic() - began
+    assert not seen.ok and seen.why.endswith("timed out")
+    assert 1.9 < took < 4, took
+    # A start finds out by itself, and what it finds is asked about anew.
+    with pytest.raises(RuntimeUnavailable):
+        runtime.list()
+    assert "Connection refused" in runtime.available().why
 
 
 def test_without_an_engine_it_says_so_and_refuses(
