@@ -211,6 +211,16 @@ def test_a_home_that_cannot_be_written(tmp_path: Path) -> None:
         prepare_home(configured(Path("/proc/home")))
 
 
+def test_a_run_folder_that_is_not_ours_is_refused(tmp_path: Path) -> None:
+    config = configured(tmp_path / ("h" * 60))
+    config.run_dir.symlink_to(tmp_path)
+    try:
+        with pytest.raises(CannotServe, match=str(config.run_dir)):
+            prepare_home(config)
+    finally:
+        config.run_dir.unlink()
+
+
 def test_a_full_disk_is_called_by_its_name(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
