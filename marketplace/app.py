@@ -71,14 +71,18 @@ def provide_db(request: AnyRequest, services: Services) -> Iterator[Session]:
         yield db
 
 
+def _language(request: AnyRequest) -> str:
+    return negotiate(request, request.app.state.services.settings.lang)
+
+
 def on_refusal(request: AnyRequest, error: CatalogError | DeployerError | MarketError) -> Response[Any]:
     """A named error in the asker's words, as a page for browsers and problem+json for programs."""
-    return _answer(request, problems.problem_of(error, negotiate(request)))
+    return _answer(request, problems.problem_of(error, _language(request)))
 
 
 def on_http_error(request: AnyRequest, error: HTTPException) -> Response[Any]:
     """What litestar refuses by itself, in our words."""
-    lang = negotiate(request)
+    lang = _language(request)
     if error.status_code == 404:
         problem = problems.problem("not-found", lang, path=request.url.path)
     elif error.status_code == 405:
@@ -98,7 +102,7 @@ def on_fault(request: AnyRequest, error: Exception) -> Response[Any]:
     """Anything unforeseen: a number for the person, the traceback for the log."""
     incident = secrets.token_hex(4)
     log.error("unforeseen error", extra={"incident": incident, "path": request.url.path}, exc_info=error)
-    return _answer(request, problems.problem("internal-error", negotiate(request), incident=incident))
+    return _answer(request, problems.problem("internal-error", _language(request), incident=incident))
 
 
 def _answer(request: AnyRequest, problem: problems.Problem) -> Response[Any]:
