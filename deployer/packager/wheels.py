@@ -13,14 +13,13 @@ from pathlib import Path
 from deployer.errors import PackagingFailed
 
 PACKAGES = (
-    "click",  # uvicorn imports it
     "httptools",
     "msgspec",
     "numpy",
     "onnxruntime",
+    "orjson",
     "pillow",
     "tokenizers",
-    "uvicorn",
     "uvloop",
 )
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}

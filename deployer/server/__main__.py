@@ -28,6 +28,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, help="TCP port to listen on; 0 takes a free one and logs it")
     parser.add_argument("--threads", type=int, default=1, help="threads for inference")
+    parser.add_argument("--prepared", help="folder of the graphs prepared for this machine, if there is one")
+    parser.add_argument("--deadline", type=float, default=900.0, help="seconds for one answer")
     parser.add_argument("--key-env", help="environment variable that holds the key asked for on TCP")
     parser.add_argument("--lifeline", type=int, metavar="FD", help="exit at once when this pipe closes")
     given = parser.parse_args(argv)
@@ -45,6 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     from pathlib import Path
 
     from deployer.server import lifecycle, predictor
+    from deployer.server.errors import BadModel
 
     log = lifecycle.start_logging()
     if given.lifeline is not None:
@@ -53,8 +56,10 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED))
     loading = time.perf_counter()
     try:
-        loaded = predictor.load(Path(given.model_dir), given.threads)
-    except predictor.BadModel as error:
+        loaded = predictor.load(
+            Path(given.model_dir), given.threads, Path(given.prepared) if given.prepared else None
+        )
+    except BadModel as error:
         log.error("model cannot be served", extra={"cause": str(error)})
         return BAD_MODEL
     except Exception:
@@ -69,12 +74,13 @@ def main(argv: list[str] | None = None) -> int:
     load_seconds = round(time.perf_counter() - loading, 6)
     from deployer.server.app import App
 
-    app = App(loaded, given.name, threads=given.threads, key=key, load_seconds=load_seconds)
+    app = App(
+        loaded, given.name, threads=given.threads, key=key, load_seconds=load_seconds, deadline=given.deadline
+    )
     address = given.uds or "{}:{}".format(*listener.getsockname()[:2])
     facts = {"address": address, "task": loaded.task, "seconds": round(time.perf_counter() - started, 3)}
     log.info("listening", extra=facts)
     lifecycle.serve(app, listener)
-    app.close()
     if given.uds:
         Path(given.uds).unlink(missing_ok=True)
     log.info("stopped")

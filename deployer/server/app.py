@@ -1,32 +1,38 @@
-"""The server's routes as one bare ASGI application over one predictor.
+"""The server's routes over one predictor: what each request is, and where it is worked.
 
-Decoding, the model and encoding run in a pool of threads, so that the event loop only moves bytes. The
-queue before the pool is bounded: beyond it a request is answered 429 at once.
+A route either answers at once from what is known, or hands the scheduler a work that runs the model.
 """
 
 import asyncio
 import hmac
 import logging
-import time
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 from deployer.server import openai, openapi, openinference
-from deployer.server.bodies import Bodies, Receive
+from deployer.server.batching import Answering, Cost, Job, Scheduler
+from deployer.server.errors import BadInput, Words
+from deployer.server.front import Exchange
 from deployer.server.http import Request, Response, json_response, read_form, read_object
 from deployer.server.metrics import Metrics
-from deployer.server.predictor import BadInput, Predictor, Words
+from deployer.server.predictor import Predictor
 from deployer.server.problems import Problem
 
-Scope = MutableMapping[str, Any]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Handler = Callable[[Request], Response]
-
-QUEUE = 64  # inferences that may wait, beyond those that run
+DEADLINE = 900.0  # seconds for an answer, the wait for its turn included; the gateway waits as long
 
 log = logging.getLogger("market.server")
+
+
+class Route(NamedTuple):
+    """A pattern with its method and what answers it: `tell` at once, or `work` by running the model."""
+
+    pattern: str
+    method: str
+    tell: Callable[[Request], Response] | None
+    work: Callable[[Request], Answering] | None
+    cost: Cost
 
 
 class App:
@@ -40,68 +46,66 @@ class App:
         threads: int = 1,
         key: str = "",
         load_seconds: float = 0.0,
+        deadline: float = DEADLINE,
     ) -> None:
         self.predictor = predictor
         self.name = name
         self.key = key.encode()
         self.created = openai.now()
         self.stopping = False
-        self.metrics = Metrics(load_seconds)
-        self.bodies = Bodies()
-        self.threads = max(1, threads)
-        self.pool = ThreadPoolExecutor(self.threads, thread_name_prefix="infer")
+        self.deadline = deadline
+        self.threads = threads
+        self.metrics = Metrics(load_seconds, name)
         self.routes = self._routes()
+        # The same with this model's name in it: one look for the usual request.
+        self.paths = {_path(pattern, name): route for pattern, route in self.routes.items()}
+        self.idle = asyncio.Event()
+        self.scheduler: Scheduler
 
-    def _routes(self) -> dict[str, tuple[str, Handler, bool]]:
-        """Pattern → method, handler, and whether it runs the model (in the pool, behind the queue)."""
-        model = "/v2/models/{model}"
-        predictor, name = self.predictor, self.name
-        routes: dict[str, tuple[str, Handler, bool]] = {
-            "/healthz": ("GET", self._ready, False),
-            "/metrics": ("GET", self._metrics, False),
-            "/openapi.json": ("GET", lambda request: openapi.document(name, predictor), False),
-            "/predict": ("POST", self._predict, True),
-            "/v1/models": ("GET", lambda request: openai.models(name, self.created), False),
-            "/v1/models/{model}": ("GET", lambda request: openai.model(name, self.created), False),
-            "/v1/embeddings": ("POST", lambda request: openai.embeddings(request, name, predictor), True),
-            "/v2": ("GET", lambda request: openinference.server_metadata(), False),
-            "/v2/health/live": ("GET", lambda request: json_response({"live": True}), False),
-            "/v2/health/ready": ("GET", self._ready, False),
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the runners."""
+        self.loop = loop
+        self.scheduler = Scheduler(self.threads, loop, self)
+        self.metrics.scheduler = self.scheduler
+
+    async def drained(self) -> None:
+        """Return once nobody waits for an answer."""
+        while self.metrics.in_flight:
+            self.idle.clear()
+            await self.idle.wait()
+
+    def close(self) -> None:
+        """End what runs, and let go of the model."""
+        self.scheduler.close()
+        self.predictor.close()
+
+    # Routes.
+
+    def _routes(self) -> dict[str, Route]:
+        model, predictor, name = "/v2/models/{model}", self.predictor, self.name
+        told: dict[str, Callable[[Request], Response]] = {
+            "/healthz": self._ready,
+            "/metrics": self._metrics,
+            "/openapi.json": lambda request: openapi.document(name, predictor),
+            "/v1/models": lambda request: openai.models(name, self.created),
+            "/v1/models/{model}": lambda request: openai.model(name, self.created),
+            "/v2": lambda request: openinference.server_metadata(),
+            "/v2/health/live": lambda request: json_response({"live": True}),
+            "/v2/health/ready": self._ready,
         }
+        worked: dict[str, Callable[[Request], Answering]] = {"/predict": self._predict}
+        for path, answer in openai.ROUTES.items():
+            worked[path] = partial(answer, name=name, predictor=predictor)
         for prefix in (model, model + "/versions/{version}"):
-            describe = "GET", lambda request: openinference.model_metadata(name, predictor), False
-            run = "POST", lambda request: openinference.infer(request, name, predictor), True
-            routes |= {
-                prefix: describe,
-                prefix + "/ready": ("GET", self._ready, False),
-                prefix + "/infer": run,
-            }
+            told[prefix] = lambda request: openinference.model_metadata(name, predictor)
+            told[prefix + "/ready"] = self._ready
+            worked[prefix + "/infer"] = partial(openinference.infer, name=name, predictor=predictor)
+        routes = {pattern: Route(pattern, "GET", tell, None, Cost()) for pattern, tell in told.items()}
+        routes |= {pattern: Route(pattern, "POST", None, work, Cost()) for pattern, work in worked.items()}
         return routes
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI's entry; only http is spoken."""
-        if scope["type"] != "http":
-            raise RuntimeError(f"not spoken here: {scope['type']}")
-        started = time.perf_counter()
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        request = Request(scope["method"], scope["path"], headers)
-        pattern = "other"
-        self.metrics.in_flight += 1
-        try:
-            try:
-                pattern = self._match(request.path)
-                request, response = await self._answer(pattern, request, receive)
-            except ConnectionResetError:
-                return  # the caller left before the body was whole
-            except Exception as error:
-                response = self._refuse(error, request)
-            await _send(response, send)
-            self.metrics.observe(pattern, response.status, time.perf_counter() - started, response.tokens)
-        finally:
-            self.metrics.in_flight -= 1
-
-    def _match(self, path: str) -> str:
-        """The pattern that a path belongs to; refuses another model's name and unknown versions."""
+    def _match(self, path: str) -> Route:
+        """The route of a path; refuses another model's name and unknown versions."""
         parts = path.rstrip("/").split("/")
         if parts[1:3] in (["v1", "models"], ["v2", "models"]) and len(parts) > 3:
             if parts[3] != self.name:
@@ -115,53 +119,134 @@ class App:
                     )
                     raise Problem("unknown-model", cause)
                 parts[5] = "{version}"
-        pattern = "/".join(parts)
-        if pattern not in self.routes:
+        route = self.routes.get("/".join(parts))
+        if route is None:
             raise Problem(
                 "not-found", Words(f"No route is called {path[:80]}.", f"没有名为 {path[:80]} 的地址。")
             )
-        return pattern
+        return route
 
-    async def _answer(self, pattern: str, request: Request, receive: Receive) -> tuple[Request, Response]:
-        method, handler, runs_model = self.routes[pattern]
-        if request.method != method and not (request.method == "HEAD" and method == "GET"):
-            said = request.method
-            cause = Words(f"{said} was sent; {method} is allowed.", f"收到的是 {said}，只支持 {method}。")
-            raise Problem("method-not-allowed", cause, headers={"Allow": method})
-        self._authorize(pattern, request)
-        if not runs_model:
-            return request, handler(request)
-        if self.stopping:
+    # What the front asks for.
+
+    def admit(self, request: Request) -> Route:
+        """The route of a request whose head is here; refuses what needs no body to be refused."""
+        route = self.paths.get(request.path) or self._match(request.path)
+        method = request.method
+        if method != route.method and not (method == "HEAD" and route.method == "GET"):
+            cause = Words(
+                f"{method} was sent; {route.method} is allowed.",
+                f"收到的是 {method}，只支持 {route.method}。",
+            )
+            raise Problem("method-not-allowed", cause, headers={"Allow": route.method})
+        if self.key:
+            self._authorize(route.pattern, request)
+        if self.stopping and route.work:
             cause = Words(
                 "It was asked to stop and finishes what it has.", "服务已收到停止请求，正在完成已有任务。"
             )
             raise Problem("stopping", cause, headers={"Retry-After": "1"})
-        async with self.bodies.read(request, receive) as body:
-            request = Request(request.method, request.path, request.headers, body)
-            return request, await self._run(handler, request)
-
-    async def _run(self, handler: Handler, request: Request) -> Response:
-        if self.metrics.queued >= self.threads + QUEUE:
-            waiting = self.metrics.queued
-            cause = Words(
-                f"{waiting} requests are waiting or running.", f"有 {waiting} 个请求正在等待或处理。"
-            )
-            raise Problem("overloaded", cause, headers={"Retry-After": "1"})
-        self.metrics.queued += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self.pool, handler, request)
-        finally:
-            self.metrics.queued -= 1
+        return route
 
     def _authorize(self, pattern: str, request: Request) -> None:
-        if not self.key or pattern == "/healthz" or pattern.startswith("/v2/health/"):
+        if pattern == "/healthz" or pattern.startswith("/v2/health/"):
             return
-        sent = request.headers.get("authorization", "").encode("latin-1")
+        sent = request.headers.get(b"authorization", b"")
         if not hmac.compare_digest(sent, b"Bearer " + self.key):
             cause = Words("This server answers only with its key.", "本服务需要密钥才能访问。")
             raise Problem("unauthorized", cause, headers={"WWW-Authenticate": "Bearer"})
 
-    def _refuse(self, error: Exception, request: Request) -> Response:
+    def handle(self, exchange: Exchange) -> None:
+        """Answer a request, or give its work to the scheduler."""
+        route: Route = exchange.route
+        self._enter(exchange)
+        try:
+            if route.work is None:
+                assert route.tell is not None
+                self._answer(exchange, route.tell(exchange.request))
+                return
+            deadline = exchange.started + self.deadline
+            exchange.job = job = Job(route.work(exchange.request), route.cost, exchange, deadline)
+            self.scheduler.submit(job, len(exchange.request.body))
+        except Exception as error:
+            self._answer(exchange, self._refusal(error, exchange.request))
+
+    def refuse(self, exchange: Exchange, problem: Problem) -> None:
+        """Answer with a refusal."""
+        self._enter(exchange)
+        self._answer(exchange, self._refusal(problem, exchange.request))
+
+    def abandon(self, exchange: Exchange) -> None:
+        """Stop working for a caller who has gone."""
+        if exchange.job is not None:
+            self.scheduler.cancel(exchange.job)
+        self._leave(exchange)
+
+    def resume(self, exchange: Exchange) -> None:
+        """Go on with a streamed answer."""
+        if exchange.job is not None:
+            self.scheduler.resume(exchange.job)
+
+    def sweep(self) -> None:
+        """Refuse the requests whose time is over."""
+        for job in self.scheduler.expire(self.loop.time()):
+            cause = Words(f"It took more than {self.deadline:.0f} s.", f"超过了 {self.deadline:.0f} 秒。")
+            self.answer(job, None, Problem("timed-out", cause))
+
+    # What the scheduler asks for.
+
+    def answer(self, job: Job, response: Response | None, error: Exception | None) -> None:
+        """Send the end of a job."""
+        exchange: Exchange = job.caller
+        if exchange.streaming:
+            if error is None:
+                exchange.end()
+                self._observe(exchange, 200, response.tokens if response else 0)
+            else:
+                self._refusal(error, exchange.request)  # too late to be told, but it is logged
+                self._leave(exchange)
+                exchange.abort()
+        elif error is None and response is not None:
+            self._answer(exchange, response)
+        else:
+            lost = error or RuntimeError("a work ended without an answer")
+            self._answer(exchange, self._refusal(lost, exchange.request))
+
+    def part(self, job: Job, item: Response | bytes) -> None:
+        """Send a part of a streamed answer, and go on when the caller keeps up."""
+        exchange: Exchange = job.caller
+        if isinstance(item, Response):
+            exchange.respond(item)
+            ready = True
+        else:
+            ready = exchange.send(item)
+        if ready:
+            self.scheduler.resume(job)
+
+    # Answers.
+
+    def _answer(self, exchange: Exchange, response: Response) -> None:
+        exchange.respond(response)
+        self._observe(exchange, response.status, response.tokens)
+
+    def _observe(self, exchange: Exchange, status: int, tokens: int) -> None:
+        self._leave(exchange)
+        pattern = exchange.route.pattern if exchange.route else "other"
+        seconds = self.loop.time() - exchange.started
+        self.metrics.observe(pattern, status, seconds, tokens)
+
+    def _enter(self, exchange: Exchange) -> None:
+        exchange.open = True
+        self.metrics.in_flight += 1
+
+    def _leave(self, exchange: Exchange) -> None:
+        if exchange.open:
+            exchange.open = False
+            exchange.job = None  # which holds the exchange
+            self.metrics.in_flight -= 1
+            if not self.metrics.in_flight:
+                self.idle.set()
+
+    def _refusal(self, error: Exception, request: Request) -> Response:
         """A refusal in the reader's language; what nobody foresaw is logged under an id, never shown."""
         if isinstance(error, BadInput):
             error = Problem.of(error)
@@ -171,11 +256,10 @@ class App:
             cause = Words(f"It is logged under the id {id}.", f"已记入日志，编号 {id}。")
             error = Problem("internal", cause, facts={"id": id})
         content_type, body = error.body(request.path, request.language)
-        return Response(
-            body, error.status, content_type, {"Content-Language": request.language, **error.headers}
-        )
+        headers = {"Content-Language": request.language, **error.headers}
+        return Response(body, error.status, content_type, headers)
 
-    def _predict(self, request: Request) -> Response:
+    def _predict(self, request: Request) -> Answering:
         """POST /predict: JSON, a multipart form, or the main field's bytes as the body itself."""
         schema = self.predictor.schema
         main = str(schema.get("x-field", ""))
@@ -191,8 +275,9 @@ class App:
                 "unsupported-media-type", Words(f"{kind[:80]} was sent.", f"收到的是 {kind[:80]}。")
             )
         openapi.check_fields(body, schema)
-        answer = self.predictor.predict(body)
-        tokens = answer["usage"].get("prompt_tokens", 0) if isinstance(answer.get("usage"), dict) else 0
+        answer = yield from self.predictor.predict(body)
+        usage = answer.get("usage")
+        tokens = usage.get("prompt_tokens", 0) if isinstance(usage, dict) else 0
         return json_response(answer, tokens=tokens)
 
     def _ready(self, request: Request) -> Response:
@@ -206,24 +291,11 @@ class App:
         content_type = "text/plain; version=0.0.4; charset=utf-8"
         return Response(self.metrics.text().encode(), content_type=content_type)
 
-    def close(self) -> None:
-        """Let running work end, then let go of the model."""
-        self.pool.shutdown(wait=True)
-        self.predictor.close()
+
+def _path(pattern: str, name: str) -> str:
+    return pattern.replace("{model}", name).replace("{version}", openinference.VERSION)
 
 
 def _looks_like_json(request: Request) -> bool:
     """curl -d sends JSON under a form's type when none is named."""
     return request.media_type == "application/x-www-form-urlencoded" and request.body.lstrip()[:1] == b"{"
-
-
-async def _send(response: Response, send: Send) -> None:
-    headers = [
-        (b"content-type", response.content_type.encode()),
-        (b"content-length", str(len(response.body)).encode()),
-        *((name.lower().encode(), value.encode()) for name, value in response.headers.items()),
-    ]
-    if response.tokens:
-        headers.append((b"x-usage-tokens", str(response.tokens).encode()))  # the gateway counts them
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    await send({"type": "http.response.body", "body": response.body})

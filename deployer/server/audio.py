@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from deployer.server.predictor import Array, BadInput, Body, Words, bytes_field
+from deployer.server.errors import BadInput, Words
+from deployer.server.fields import Body, bytes_field
+from deployer.server.signature import Array
 
 MAX_SECONDS = 3600
 MEDIA_TYPES = ("audio/wav", "audio/x-wav")

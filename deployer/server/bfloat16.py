@@ -32,6 +32,7 @@ def run(
     names: Sequence[str],
     feeds: dict[str, npt.NDArray[Any]],
     inputs: Sequence[tuple[str, str, tuple[int, ...]]],
+    options: "onnxruntime.RunOptions | None" = None,
 ) -> list[npt.NDArray[Any]]:
     """Like session.run, with BF16 tensors as uint16 on both sides."""
     import onnxruntime as ort
@@ -44,7 +45,7 @@ def run(
             values[name] = ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, ONNX_BFLOAT16)
         else:
             values[name] = ort.OrtValue.ortvalue_from_numpy(array)
-    return [_array(value) for value in session.run_with_ort_values(list(names), values)]
+    return [_array(value) for value in session.run_with_ort_values(list(names), values, options)]
 
 
 def _array(value: "onnxruntime.OrtValue") -> npt.NDArray[Any]:

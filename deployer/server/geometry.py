@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deployer.server.predictor import Array
+from deployer.server.signature import Array
 
 
 class Rectangle(NamedTuple):

@@ -5,49 +5,67 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
 import msgspec
+import numpy as np
+import orjson
 
-from deployer.server.predictor import BadInput, Words
+from deployer.server.errors import BadInput, Words
 from deployer.server.problems import Problem
-
-MAX_BODY = 32 << 20  # bytes
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Request:
-    """One request with its whole body; header names in lower case."""
+    """One request; its body is whole once it is handled. Header names in lower case, as the bytes sent."""
 
     method: str
     path: str
-    headers: dict[str, str]
+    headers: dict[bytes, bytes]
     body: bytes = b""
+
+    def header(self, name: bytes, default: str = "") -> str:
+        """A header's value as text."""
+        value = self.headers.get(name)
+        return default if value is None else value.decode("latin-1")
 
     @property
     def language(self) -> str:
         """zh when the reader asks for it first, else en."""
-        return "zh" if self.headers.get("accept-language", "").lower().startswith("zh") else "en"
+        return "zh" if self.headers.get(b"accept-language", b"")[:2].lower() == b"zh" else "en"
 
     @property
     def media_type(self) -> str:
         """The content type without parameters; empty when none was sent."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return self.header(b"content-type").partition(";")[0].strip().lower()
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Response:
-    """One answer; `tokens` is what the work counted, for the metrics."""
+    """One answer, or with `streams` the head of one whose pieces follow; `tokens` is what the work read."""
 
-    body: bytes
+    body: bytes = b""
     status: int = 200
     content_type: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
     tokens: int = 0
+    streams: bool = False
 
 
 def json_response(value: Any, *, tokens: int = 0) -> Response:
-    """A value as JSON; NaN and infinities become null."""
-    return Response(msgspec.json.encode(value), tokens=tokens)
+    """A value as JSON, numpy arrays in it as lists; NaN and infinities become null."""
+    return Response(to_json(value), tokens=tokens)
+
+
+def to_json(value: Any) -> bytes:
+    """The bytes of a value as JSON; float32 takes as few digits as it needs to come back the same."""
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY, default=_as_list)
+
+
+def _as_list(value: Any) -> Any:
+    """What orjson leaves to us: arrays that are not contiguous, or hold texts."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is no JSON")
 
 
 @overload
@@ -81,7 +99,7 @@ def read_object(data: bytes) -> dict[str, Any]:
 
 def read_form(request: Request) -> dict[str, Any]:
     """A multipart/form-data body: parts with a file name as bytes, the others as text."""
-    found = re.search(r'boundary=(?:"([^"]{1,70})"|([^;\s]{1,70}))', request.headers.get("content-type", ""))
+    found = re.search(r'boundary=(?:"([^"]{1,70})"|([^;\s]{1,70}))', request.header(b"content-type"))
     if not found:
         raise Problem("bad-multipart", Words("It names no boundary.", "没有给出 boundary。"))
     delimiter = b"\r\n--" + (found[1] or found[2]).encode("latin-1")

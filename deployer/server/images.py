@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from deployer.server.predictor import Array, BadInput, Body, Words, bytes_field
+from deployer.server.errors import BadInput, Words
+from deployer.server.fields import Body, bytes_field
+from deployer.server.signature import Array
 
 MAX_PIXELS = 40_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")

@@ -5,22 +5,23 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
 import time
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
-import uvicorn
+from deployer.server.front import Front
 
 if TYPE_CHECKING:
     from deployer.server.app import App
 
 DRAIN_SECONDS = 30.0
 BACKLOG = 1024
-_PLAIN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
+SWITCH = 0.0005  # seconds after which a thread that computes in Python lets another in
+_PLAIN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
 class JsonLines(logging.Formatter):
@@ -85,49 +86,66 @@ def listen(uds: str | None, host: str, port: int | None) -> socket.socket:
     return listener
 
 
-class Server(uvicorn.Server):
-    """uvicorn that turns readiness off and drains before it closes its listener."""
-
-    def __init__(self, config: uvicorn.Config, app: "App") -> None:
-        super().__init__(config)
-        self.app = app
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """First signal: drain. Second: leave now."""
-        # Not super(): it would raise the signal again after the stop, and the exit would not be 0.
-        if self.app.stopping:
-            self.force_exit = self.should_exit = True
-        self.app.stopping = True
-
-    async def main_loop(self) -> None:
-        """Serve; once stopping, until the last request in flight is answered or the drain's time is over."""
-        counter = 0
-        deadline = None
-        while not await self.on_tick(counter):
-            counter = (counter + 1) % 864_000
-            if self.app.stopping:
-                deadline = deadline or time.monotonic() + DRAIN_SECONDS
-                if not self.app.metrics.in_flight or time.monotonic() > deadline:
-                    return
-            await asyncio.sleep(0.02 if self.app.stopping else 0.1)
-
-
 def serve(app: "App", listener: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT."""
-    config = uvicorn.Config(
-        app,
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=75,  # longer than the gateway keeps its end, so that it never meets a closed one
-        timeout_graceful_shutdown=2,
-    )
-    server = Server(config, app)
-    with contextlib.suppress(KeyboardInterrupt):
-        server.run(sockets=[listener])
+    """Serve until SIGTERM or SIGINT, then answer what is in flight; a second signal ends at once."""
+    sys.setswitchinterval(SWITCH)
+    with asyncio.Runner(loop_factory=_loop) as runner:
+        runner.run(_serve(app, listener))
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+async def _serve(app: "App", listener: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    asked, again = asyncio.Event(), asyncio.Event()
+
+    def stop() -> None:
+        if asked.is_set():
+            again.set()
+        asked.set()
+        app.stopping = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    app.start(loop)
+    front = Front(app, loop)
+    server = await _listen(loop, front, listener)
+    sweeping = asyncio.create_task(_sweep(app, front))
+    try:
+        await asked.wait()
+        await _drain(app, again)
+    finally:
+        sweeping.cancel()
+        server.close()
+        front.close()
+        app.close()
+
+
+async def _listen(
+    loop: asyncio.AbstractEventLoop, front: Front, listener: socket.socket
+) -> asyncio.AbstractServer:
+    if listener.family == socket.AF_UNIX:
+        return await loop.create_unix_server(front.connect, sock=listener)
+    return await loop.create_server(front.connect, sock=listener)
+
+
+async def _sweep(app: "App", front: Front) -> None:
+    while True:
+        await asyncio.sleep(1.0)
+        front.sweep()
+        app.sweep()
+
+
+async def _drain(app: "App", again: asyncio.Event) -> None:
+    """Wait until nobody waits for an answer any more, a second signal comes, or the time is over."""
+    drained = asyncio.create_task(app.drained())
+    ended = asyncio.create_task(again.wait())
+    _, left = await asyncio.wait({drained, ended}, timeout=DRAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    for task in left:
+        task.cancel()

@@ -1,39 +1,75 @@
-"""Counts of one server in Prometheus' text format. Written by the event loop alone, so no locks."""
+"""Counts of one server in Prometheus' text format. Written by the event loop alone, so no locks.
+
+Tokens also go by OpenTelemetry's semantic conventions for generative AI, in their Prometheus form.
+"""
 
 import resource
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from deployer.server.batching import Scheduler
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
+TOKEN_BUCKETS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536)  # those of the conventions, as far as needed
+OPERATIONS = {"/v1/embeddings": "embeddings"}  # gen_ai.operation.name by route; others are custom
+
+
+class Histogram:
+    """Observations counted by the bounds that they lie under."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.slots = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one."""
+        slot = next((index for index, bound in enumerate(self.bounds) if value <= bound), len(self.bounds))
+        self.slots[slot] += 1
+        self.total += value
+
+    def lines(self, name: str, labels: str) -> list[str]:
+        """Its samples; `labels` without braces, or empty."""
+        lines, count, comma = [], 0, "," if labels else ""
+        for bound, slot in zip((*map(str, self.bounds), "+Inf"), self.slots, strict=True):
+            count += slot
+            lines.append(f'{name}_bucket{{{labels}{comma}le="{bound}"}} {count}')
+        braced = f"{{{labels}}}" if labels else ""
+        return [*lines, f"{name}_sum{braced} {self.total:.6f}", f"{name}_count{braced} {count}"]
 
 
 class Metrics:
     """Requests by route and status, their latencies, what is in flight, tokens, and the process itself."""
 
-    def __init__(self, load_seconds: float) -> None:
+    def __init__(self, load_seconds: float, model: str) -> None:
         self.load_seconds = load_seconds
+        self.model = model
         self.started = time.time()
-        self.requests: dict[tuple[str, int], int] = defaultdict(int)
-        self.latency: dict[str, list[int]] = defaultdict(lambda: [0] * (len(BUCKETS) + 1))
-        self.seconds: dict[str, float] = defaultdict(float)
+        self.requests: Counter[tuple[str, int]] = Counter()
+        self.latency: dict[str, Histogram] = defaultdict(lambda: Histogram(BUCKETS))
+        self.token_usage: dict[str, Histogram] = defaultdict(lambda: Histogram(TOKEN_BUCKETS))
         self.tokens = 0
         self.in_flight = 0
-        self.queued = 0
+        self.scheduler: Scheduler | None = None
 
     def observe(self, route: str, status: int, seconds: float, tokens: int) -> None:
         """Count one answered request; `route` is a pattern, never a caller's text."""
         self.requests[route, status] += 1
-        slot = next((index for index, bound in enumerate(BUCKETS) if seconds <= bound), len(BUCKETS))
-        self.latency[route][slot] += 1
-        self.seconds[route] += seconds
-        self.tokens += tokens
+        self.latency[route].observe(seconds)
+        if tokens:
+            self.tokens += tokens
+            self.token_usage[OPERATIONS.get(route, "predict")].observe(tokens)
 
     def text(self) -> str:
         """All series in the text format 0.0.4."""
-        lines = [*self._requests(), *self._latency()]
+        queued = len(self.scheduler.jobs) if self.scheduler else 0
+        lines = [*self._requests(), *self._latency(), *self._tokens(), *self._batches()]
         lines += _single("market_requests_in_flight", "gauge", "Requests being answered.", self.in_flight)
-        lines += _single("market_queue_length", "gauge", "Inferences waiting or running.", self.queued)
+        lines += _single("market_queue_length", "gauge", "Inferences waiting or running.", queued)
         lines += _single("market_tokens_total", "counter", "Tokens read by the model.", self.tokens)
         lines += _single("market_model_load_seconds", "gauge", "Time to load the model.", self.load_seconds)
         lines += _process(self.started)
@@ -48,14 +84,35 @@ class Metrics:
     def _latency(self) -> list[str]:
         name = "market_request_seconds"
         lines = _head(name, "histogram", "Time from the whole body to the answer.")
-        for route, slots in sorted(self.latency.items()):
-            total = 0
-            for bound, count in zip((*map(str, BUCKETS), "+Inf"), slots, strict=True):
-                total += count
-                lines.append(f'{name}_bucket{{route="{route}",le="{bound}"}} {total}')
-            lines.append(f'{name}_sum{{route="{route}"}} {self.seconds[route]:.6f}')
-            lines.append(f'{name}_count{{route="{route}"}} {total}')
+        for route, histogram in sorted(self.latency.items()):
+            lines += histogram.lines(name, f'route="{route}"')
         return lines
+
+    def _tokens(self) -> list[str]:
+        name = "gen_ai_client_token_usage"
+        lines = _head(name, "histogram", "Tokens of a request.")
+        for operation, histogram in sorted(self.token_usage.items()):
+            labels = (
+                f'gen_ai_operation_name="{operation}",gen_ai_provider_name="opc-market",'
+                f'gen_ai_request_model="{self.model}",gen_ai_token_type="input"'
+            )
+            lines += histogram.lines(name, labels)
+        return lines
+
+    def _batches(self) -> list[str]:
+        if self.scheduler is None:
+            return []
+        name = "market_batch_requests"
+        lines = _head(name, "histogram", "Requests that shared one run of the graph.")
+        histogram = Histogram((1, 2, 4, 8, 16, 32, 64))
+        for size, count in sorted(self.scheduler.batches.copy().items()):
+            slot = next((i for i, bound in enumerate(histogram.bounds) if size <= bound), -1)
+            histogram.slots[slot] += count
+            histogram.total += size * count
+        lines += histogram.lines(name, "")
+        what = "CPU time spent on requests that are done: decoding, the model, encoding."
+        spent = round(self.scheduler.seconds, 6)
+        return [*lines, *_single("market_work_cpu_seconds_total", "counter", what, spent)]
 
 
 def _head(name: str, kind: str, help: str) -> list[str]:

@@ -1,22 +1,27 @@
-"""OpenAI's routes for the tasks that have one: /v1/models and /v1/embeddings."""
+"""OpenAI's routes for the tasks that have one: models, embeddings, moderations, speech."""
 
 import base64
 import time
+from collections.abc import Callable
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
 
+from deployer.server.batching import Answering
+from deployer.server.errors import BadInput, Words
+from deployer.server.fields import texts_field
 from deployer.server.http import Request, Response, json_response, read_json
-from deployer.server.predictor import Array, BadInput, Predictor, Words, texts_field
+from deployer.server.predictor import Predictor, Work
 from deployer.server.problems import Problem
+from deployer.server.signature import Array
 
 
 @runtime_checkable
 class Embedder(Protocol):
     """A predictor that can answer /v1/embeddings."""
 
-    def embed(self, texts: list[str], *, where: str, truncate: bool) -> tuple[Array, int]:
+    def embed(self, texts: list[str], *, where: str, truncate: bool) -> Work[tuple[Array, int]]:
         """Vectors float32 [n, d] and the number of tokens read."""
 
 
@@ -43,19 +48,13 @@ def _model(name: str, created: int) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": created, "owned_by": "opc-market"}
 
 
-def embeddings(request: Request, name: str, predictor: Predictor) -> Response:
+def embeddings(request: Request, name: str, predictor: Predictor) -> Answering:
     """POST /v1/embeddings; refuses token arrays, another model and a number of dimensions not its own."""
     asked = read_json(request.body, EmbeddingsRequest)
-    if asked.model != name:
-        raise unknown_model(asked.model, name)
+    _check(asked.model, name)
     if not isinstance(predictor, Embedder):
-        task = predictor.task
-        why = Words(
-            f"{name} does {task}, which has no embeddings; use /predict",
-            f"{name} 的任务是 {task}，没有向量；请用 /predict",
-        )
-        raise BadInput("model", why)
-    vectors, tokens = predictor.embed(_texts(asked.input), where="input", truncate=False)
+        raise _cannot(name, predictor, Words("embeddings", "向量"))
+    vectors, tokens = yield from predictor.embed(_texts(asked.input), where="input", truncate=False)
     if asked.dimensions not in (None, vectors.shape[1]):
         said = asked.dimensions
         why = Words(f"{said} is not supported by this model", f"该模型不支持 {said} 维")
@@ -81,7 +80,21 @@ def _texts(given: str | list[Any]) -> list[str]:
 def _encoded(vector: Array, encoding: str) -> Any:
     if encoding == "base64":
         return base64.b64encode(np.ascontiguousarray(vector, "<f4").tobytes()).decode()
-    return vector.tolist()
+    return vector
+
+
+def _check(said: str, name: str) -> None:
+    if said != name:
+        raise unknown_model(said, name)
+
+
+def _cannot(name: str, predictor: Predictor, what: Words) -> BadInput:
+    """The refusal of a route that the model's task has nothing for."""
+    why = Words(
+        f"{name} does {predictor.task}, which has no {what.en}; use /predict",
+        f"{name} 的任务是 {predictor.task}，没有{what.zh}；请用 /predict",
+    )
+    return BadInput("model", why)
 
 
 def unknown_model(said: str, name: str) -> Problem:
@@ -94,3 +107,6 @@ def unknown_model(said: str, name: str) -> Problem:
 def now() -> int:
     """Seconds since 1970, as OpenAI's `created`."""
     return int(time.time())
+
+
+ROUTES: dict[str, Callable[..., Answering]] = {"/v1/embeddings": embeddings}

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+from deployer.server.errors import BadInput, Words
+from deployer.server.fields import Body
 from deployer.server.http import Response, json_response
-from deployer.server.predictor import BadInput, Body, Predictor, TensorSpec, Words
+from deployer.server.predictor import Predictor
+from deployer.server.signature import TensorSpec
 
 
 def check_fields(body: Body, schema: dict[str, Any]) -> None:

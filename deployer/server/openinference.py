@@ -12,13 +12,16 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from deployer.server import bfloat16
+from deployer.server import bfloat16, http
+from deployer.server.batching import Answering
+from deployer.server.errors import BadInput, Words
 from deployer.server.http import Request, Response, json_response, read_json
-from deployer.server.predictor import Array, BadInput, Predictor, TensorSpec, Words, signature
+from deployer.server.predictor import Predictor
 from deployer.server.problems import Problem
+from deployer.server.signature import Array, TensorSpec, signature
 
 VERSION = "1"
-HEADER_LENGTH = "inference-header-content-length"
+HEADER_LENGTH = b"inference-header-content-length"
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
@@ -82,25 +85,25 @@ def model_metadata(name: str, predictor: Predictor) -> Response:
     )
 
 
-def infer(request: Request, name: str, predictor: Predictor) -> Response:
+def infer(request: Request, name: str, predictor: Predictor) -> Answering:
     """POST /v2/models/{name}/infer."""
     head, tail = _split(request)
     asked = read_json(head, InferRequest)
     tensors = _inputs(asked.inputs, tail, predictor.inputs)
     wanted = _wanted(asked, predictor.outputs)
-    results = predictor.infer(tensors, list(wanted))
+    results = yield from predictor.infer(tensors, tuple(wanted))
     return _answer(name, asked.id, wanted, results, predictor.outputs)
 
 
 def _split(request: Request) -> tuple[bytes, memoryview]:
     """The JSON part and the binary part of a body."""
-    if request.headers.get("content-encoding", "identity") != "identity":
+    if request.headers.get(b"content-encoding", b"identity") != b"identity":
         why = Words("Compressed bodies are not taken here.", "此处不接受压缩的请求体。")
         raise Problem("unsupported-media-type", why)
     text = request.headers.get(HEADER_LENGTH)
     if text is None:
         return request.body, memoryview(b"")
-    if not (text.isascii() and text.isdigit() and len(text) < 12 and int(text) <= len(request.body)):
+    if not (text.isdigit() and len(text) < 12 and int(text) <= len(request.body)):
         why = Words("is not a length within the body", "不是请求体范围内的长度")
         raise BadInput("Inference-Header-Content-Length", why, f"0 … {len(request.body)}")
     return request.body[: int(text)], memoryview(request.body)[int(text) :]
@@ -291,15 +294,15 @@ def _answer(
     answer: dict[str, Any] = {"model_name": name, "model_version": VERSION, "outputs": outputs}
     if id:
         answer["id"] = id
-    head = msgspec.json.encode(answer)
+    head = http.to_json(answer)
     if not blobs:
         return Response(head)
     headers = {"Inference-Header-Content-Length": str(len(head))}
     return Response(b"".join([head, *blobs]), content_type="application/octet-stream", headers=headers)
 
 
-def to_json(name: str, array: Array, datatype: str) -> list[Any]:
-    """Flat JSON list; a BYTES element that is not UTF-8 can only go as binary data."""
+def to_json(name: str, array: Array, datatype: str) -> list[Any] | Array:
+    """Flat, ready to be JSON; a BYTES element that is not UTF-8 can only go as binary data."""
     if datatype == "BYTES":
         try:
             return [item.decode() if isinstance(item, bytes) else str(item) for item in array.reshape(-1)]
@@ -308,8 +311,7 @@ def to_json(name: str, array: Array, datatype: str) -> list[Any]:
             raise BadInput(f"outputs.{name}", why, '"binary_data": true') from error
     if datatype == "BF16":
         array = bfloat16.to_float32(array)
-    values: list[Any] = array.reshape(-1).tolist()
-    return values
+    return array.reshape(-1)
 
 
 def to_binary(array: Array, datatype: str) -> bytes:

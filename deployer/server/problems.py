@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from deployer.server.predictor import BadInput, Words
+from deployer.server.errors import BadInput, Words
 
 TITLES: dict[str, tuple[int, Words, Words]] = {
     # code: (status, title, next step)
@@ -26,6 +26,11 @@ TITLES: dict[str, tuple[int, Words, Words]] = {
         400,
         Words("The multipart body cannot be read", "无法读取 multipart 请求体"),
         Words("Send the form as `curl -F field=@file` does.", "请按 `curl -F 字段=@文件` 的格式发送表单。"),
+    ),
+    "bad-request": (
+        400,
+        Words("This is not a request that can be read", "无法读取该请求"),
+        Words("Send an HTTP/1.1 request.", "请发送 HTTP/1.1 请求。"),
     ),
     "unauthorized": (
         401,
@@ -74,6 +79,14 @@ TITLES: dict[str, tuple[int, Words, Words]] = {
         500,
         Words("The server made a mistake", "服务器内部错误"),
         Words("Look the id up in the deployment's log.", "请用此编号查询部署的日志。"),
+    ),
+    "timed-out": (
+        504,
+        Words("The answer took too long", "处理超时"),
+        Words(
+            "Send less at a time, or try again when there is less to do.",
+            "请减少每次发送的数据量，或在空闲时重试。",
+        ),
     ),
     "stopping": (
         503,

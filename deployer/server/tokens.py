@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from deployer.server.predictor import Array, BadInput, BadModel, Model, TensorSpec, Words
+from deployer.server.errors import BadInput, BadModel, Words
+from deployer.server.model import Model
+from deployer.server.signature import Array, TensorSpec
 
 DEFAULT_MAX_TOKENS = 512
 TEXTS_SCHEMA: dict[str, Any] = {
@@ -43,6 +45,9 @@ class TextEncoder:
         self._tokenizer = Tokenizer.from_file(str(model.path("tokenizer")))
         padding = self._tokenizer.padding or {}
         self.pad_id = int(model.options.get("pad_id", padding.get("pad_id", self._pad_token())))
+        fill = {"input_ids": self.pad_id, "attention_mask": 0, "token_type_ids": 0}
+        # Without a mask the graph could not tell filling from text.
+        self.pads = {name: fill[name] for name in self.names} if "attention_mask" in self.names else {}
         # A tokenizer.json may come with settings of its own that cut and pad silently.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()

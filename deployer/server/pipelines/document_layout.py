@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from deployer.server.errors import BadModel
+from deployer.server.fields import Body, float_field
 from deployer.server.geometry import reading_order
 from deployer.server.images import FIELD, image_field, tensor
+from deployer.server.model import Model
 from deployer.server.pipelines.image_classification import labels_of
-from deployer.server.predictor import Array, BadModel, Body, GraphPredictor, Model, float_field
+from deployer.server.predictor import GraphPredictor, Work
+from deployer.server.signature import Array
 
 _MOST_CELLS, _MOST_REGIONS = 1000, 100
 _NORM = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "scale": 1 / 255, "channels": "RGB"}
@@ -27,7 +31,7 @@ class LayoutDetector(GraphPredictor):
 
     def __init__(self, model: Model) -> None:
         super().__init__(model)
-        self.labels = labels_of(model, self.session)
+        self.labels = labels_of(model, self.graph)
         shape = self.inputs[0].shape
         if len(shape) != 4 or min(shape[2:]) < 1:
             raise BadModel(f"the graph takes {list(shape)}, not pictures of a fixed size")
@@ -50,13 +54,13 @@ class LayoutDetector(GraphPredictor):
             },
         }
 
-    def predict(self, body: Body) -> dict[str, Any]:
+    def predict(self, body: Body) -> Work[dict[str, Any]]:
         """Regions from the top to the bottom, with boxes in the picture's own pixels."""
         least = float_field(body, "min_score", 0.5, least=0, most=1)
         overlap = float_field(body, "max_overlap", 0.5, least=0, most=1)
         picture = image_field(body)
         pixels = tensor(picture.resize((self.size[1], self.size[0]), Image.Resampling.BILINEAR), **self.norm)
-        answers = self.infer({self.inputs[0].name: pixels})
+        answers = yield from self.run({self.inputs[0].name: pixels})
         scores, boxes = decode([answers[spec.name][0] for spec in self.outputs], self.size)
         ratio = np.array([picture.width / self.size[1], picture.height / self.size[0]] * 2)
         regions = []
@@ -70,7 +74,7 @@ class LayoutDetector(GraphPredictor):
         return {"regions": regions, "width": picture.width, "height": picture.height}
 
 
-def load(model: Model, threads: int) -> LayoutDetector:
+def load(model: Model) -> LayoutDetector:
     """Read the file `model`; its labels stand in the graph's metadata."""
     return LayoutDetector(model)
 

@@ -8,7 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from deployer.server.predictor import Array, BadModel, Body, GraphPredictor, Model, bool_field, texts_field
+from deployer.server.errors import BadModel
+from deployer.server.fields import Body, bool_field, texts_field
+from deployer.server.model import Model
+from deployer.server.predictor import GraphPredictor, Work
+from deployer.server.signature import Array
 from deployer.server.tokens import TEXTS_SCHEMA, TextEncoder, batches
 
 
@@ -30,23 +34,23 @@ class FeatureExtraction(GraphPredictor):
         if self.output not in [spec.name for spec in self.outputs]:
             raise BadModel(f"options.output names no output of the graph: {self.output!r}")
 
-    def predict(self, body: Body) -> dict[str, Any]:
+    def predict(self, body: Body) -> Work[dict[str, Any]]:
         """{"text": str | [str]} → embeddings in the same order."""
         truncate = bool_field(body, "truncate", False)
-        vectors, tokens = self.embed(texts_field(body, "text"), where="text", truncate=truncate)
+        vectors, tokens = yield from self.embed(texts_field(body, "text"), where="text", truncate=truncate)
         return {
-            "embeddings": vectors.tolist(),
+            "embeddings": vectors,
             "dimensions": vectors.shape[1],
             "usage": {"prompt_tokens": tokens},
         }
 
-    def embed(self, texts: list[str], *, where: str, truncate: bool) -> tuple[Array, int]:
+    def embed(self, texts: list[str], *, where: str, truncate: bool) -> Work[tuple[Array, int]]:
         """Vectors float32 [n, d] in the order of the texts, and the number of tokens read."""
         items = self.encoder.encode(texts, where=where, truncate=truncate)
         rows: list[Array] = [np.empty(0)] * len(items)
         for group in batches(items):
             feeds = self.encoder.feeds([items[index] for index in group])
-            hidden = self.infer(feeds, [self.output])[self.output]
+            hidden = (yield from self.run(feeds, [self.output], self.encoder.pads))[self.output]
             pooled = self._pool(hidden, feeds.get("attention_mask", np.ones(hidden.shape[:2])))
             for index, vector in zip(group, pooled, strict=True):
                 rows[index] = vector
@@ -66,6 +70,6 @@ class FeatureExtraction(GraphPredictor):
         return np.asarray(vectors)
 
 
-def load(model: Model, threads: int) -> FeatureExtraction:
+def load(model: Model) -> FeatureExtraction:
     """A folder with the roles `model` and `tokenizer`."""
     return FeatureExtraction(model)

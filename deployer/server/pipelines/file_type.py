@@ -9,17 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from deployer.server.predictor import (
-    Array,
-    BadInput,
-    BadModel,
-    Body,
-    GraphPredictor,
-    Model,
-    Words,
-    bytes_field,
-    text_field,
-)
+from deployer.server.errors import BadInput, BadModel, Words
+from deployer.server.fields import Body, bytes_field, text_field
+from deployer.server.model import Model
+from deployer.server.predictor import GraphPredictor, Work
+from deployer.server.signature import Array
 
 _BASE64 = {"type": "string", "contentEncoding": "base64"}
 _GENERIC = ("txt", "unknown")  # labels that say nothing about a name
@@ -57,10 +51,10 @@ class FileTypes(GraphPredictor):
         if self.outputs[0].shape[-1] != len(self.labels):
             raise BadModel(f"the graph has {self.outputs[0].shape[-1]} labels, config {len(self.labels)}")
 
-    def predict(self, body: Body) -> dict[str, Any]:
+    def predict(self, body: Body) -> Work[dict[str, Any]]:
         """The label with its score, MIME type, group and description; with `name`, whether that fits."""
         data = bytes_field(body, "file")
-        label, score = self.guess(data)
+        label, score = yield from self.guess(data)
         kind = self.kinds.get(label, {})
         endings = kind.get("extensions") or []
         answer = {
@@ -77,13 +71,13 @@ class FileTypes(GraphPredictor):
             answer["name_fits"] = any(name.endswith("." + ending) for ending in endings) if told else None
         return answer
 
-    def guess(self, data: bytes) -> tuple[str, float]:
+    def guess(self, data: bytes) -> Work[tuple[str, float]]:
         """Label and score of a file; a few bytes are told apart without the model."""
         numbers = self.features(data)
         least = self.config["min_file_size_for_dl"]
         if len(data) < least or numbers[least - 1] == self.config["padding_token"]:
             return _few_bytes(data[: self.config["block_size"]]), 1.0
-        answer = self.infer({self.inputs[0].name: numbers[None]}, [self.outputs[0].name])
+        answer = yield from self.run({self.inputs[0].name: numbers[None]}, [self.outputs[0].name])
         scores = answer[self.outputs[0].name][0]
         best = int(scores.argmax())
         return self.trusted(self.labels[best], float(scores[best])), float(scores[best])
@@ -106,7 +100,7 @@ class FileTypes(GraphPredictor):
         return "txt" if self.kinds.get(answer, {}).get("is_text") else "unknown"
 
 
-def load(model: Model, threads: int) -> FileTypes:
+def load(model: Model) -> FileTypes:
     """Read the files `model`, `config` and `content_types`."""
     return FileTypes(model)
 

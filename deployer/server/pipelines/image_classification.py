@@ -16,8 +16,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from deployer.server.errors import BadModel
+from deployer.server.fields import Body, int_field
+from deployer.server.graph import Graph
 from deployer.server.images import FIELD, image_field, resize_short, tensor
-from deployer.server.predictor import Array, BadModel, Body, GraphPredictor, Model, int_field
+from deployer.server.model import Model, metadata
+from deployer.server.predictor import GraphPredictor, Work
+from deployer.server.signature import Array
 
 _FILTERS = {name.lower(): Image.Resampling[name] for name in ("NEAREST", "BILINEAR", "BICUBIC", "LANCZOS")}
 _ACTIVATIONS = ("auto", "softmax", "sigmoid", "none")
@@ -30,7 +35,7 @@ class ImageClassifier(GraphPredictor):
 
     def __init__(self, model: Model) -> None:
         super().__init__(model)
-        self.labels = labels_of(model, self.session)
+        self.labels = labels_of(model, self.graph)
         options = model.options
         self.layout = _one_of(options, "layout", ("NCHW", "NHWC"))
         self.activation = _one_of(options, "activation", _ACTIVATIONS)
@@ -55,11 +60,12 @@ class ImageClassifier(GraphPredictor):
             },
         }
 
-    def predict(self, body: Body) -> dict[str, Any]:
+    def predict(self, body: Body) -> Work[dict[str, Any]]:
         """The `top_k` likeliest labels, the likeliest first."""
         count = int_field(body, "top_k", 5, least=1, most=1000)
         pixels = tensor(self.prepare(image_field(body)), layout=self.layout, **self.norm)
-        scores = self.infer({self.inputs[0].name: pixels}, [self.outputs[0].name])[self.outputs[0].name]
+        name = self.outputs[0].name
+        scores = (yield from self.run({self.inputs[0].name: pixels}, [name]))[name]
         likely = probabilities(scores.reshape(-1), self.activation)
         if likely.size != len(self.labels):
             raise BadModel(f"the graph gives {likely.size} scores for {len(self.labels)} labels")
@@ -79,17 +85,17 @@ class ImageClassifier(GraphPredictor):
         return picture.crop((left, top, left + self.crop[1], top + self.crop[0]))
 
 
-def load(model: Model, threads: int) -> ImageClassifier:
+def load(model: Model) -> ImageClassifier:
     """Read the file `model` and its options."""
     return ImageClassifier(model)
 
 
-def labels_of(model: Model, session: Any) -> list[str]:
+def labels_of(model: Model, graph: Graph) -> list[str]:
     """The model's labels, or the lines of `character` in the metadata of PaddlePaddle's graphs."""
-    lines = session.get_modelmeta().custom_metadata_map.get("character")
+    lines = metadata(graph).get("character")
     if lines and not model.has("labels") and "labels" not in model.options:
-        return [line for line in str(lines).split("\n") if line]
-    return model.labels(session)
+        return [line for line in lines.split("\n") if line]
+    return model.labels(graph)
 
 
 def probabilities(scores: Array, activation: str = "auto") -> Array:

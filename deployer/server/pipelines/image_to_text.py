@@ -7,12 +7,13 @@ and read with CTC. Options (defaults are PP-OCR's): min_side, max_side, threshol
 """
 
 import math
-import threading
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from deployer.server.errors import BadModel
+from deployer.server.fields import Body, float_field
 from deployer.server.geometry import (
     Rectangle,
     mean_inside,
@@ -20,8 +21,11 @@ from deployer.server.geometry import (
     regions,
     smallest_rectangle,
 )
+from deployer.server.graph import Graph, Run
 from deployer.server.images import FIELD, image_field, multiple_of, tensor
-from deployer.server.predictor import Array, BadModel, Body, JsonPredictor, Model, float_field
+from deployer.server.model import Model, metadata
+from deployer.server.predictor import JsonPredictor, Work
+from deployer.server.signature import Array
 
 HEIGHT = 48
 _NORM: dict[str, Any] = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "channels": "BGR"}
@@ -49,14 +53,10 @@ class TextReader(JsonPredictor):
     schema = _SCHEMA
 
     def __init__(self, model: Model) -> None:
-        import onnxruntime as ort
-
-        self.run_options = ort.RunOptions()
-        self.run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        self.turn = threading.Lock()
-        self.detector = model.session("detector")
-        self.recognizer = model.session("recognizer")
-        self.classifier = model.session("classifier") if model.has("classifier") else None
+        # Every picture has a size of its own, and the arena would keep a block for each of them.
+        self.detector = model.graph("detector", exclusive=True)
+        self.recognizer = model.graph("recognizer", exclusive=True)
+        self.classifier = model.graph("classifier", exclusive=True) if model.has("classifier") else None
         self.characters = _characters(model, self.recognizer)
         options = model.options
         self.min_side = int(options.get("min_side", 736))
@@ -65,12 +65,12 @@ class TextReader(JsonPredictor):
         self.box_threshold = float(options.get("box_threshold", 0.5))
         self.unclip = float(options.get("unclip", 1.6))
 
-    def predict(self, body: Body) -> dict[str, Any]:
+    def predict(self, body: Body) -> Work[dict[str, Any]]:
         """The lines of a picture in reading order; those below `min_score` are left out."""
         picture = image_field(body)
         least = float_field(body, "min_score", 0.5, least=0, most=1)
-        boxes = self.find(picture)
-        read, turned = self.read([_cut_out(picture, box) for box in boxes])
+        boxes = yield from self.find(picture)
+        read, turned = yield from self.read([_cut_out(picture, box) for box in boxes])
         if 2 * turned > len(read):  # the whole page stands on its head, and so does its reading order
             boxes, read = boxes[::-1], read[::-1]
         lines = [
@@ -80,7 +80,7 @@ class TextReader(JsonPredictor):
         ]
         return {"text": "\n".join(str(line["text"]) for line in lines), "lines": lines}
 
-    def find(self, picture: Image.Image) -> list[Array]:
+    def find(self, picture: Image.Image) -> Work[list[Array]]:
         """Corners [4, 2] of every line, in reading order, in the picture's own pixels."""
         framed, (left, top) = _framed(picture)
         width, height = framed.size
@@ -88,7 +88,7 @@ class TextReader(JsonPredictor):
         scale = min(scale, self.max_side / max(width, height))
         size = (multiple_of(width * scale, 32), multiple_of(height * scale, 32))
         pixels = tensor(framed.resize(size, Image.Resampling.BILINEAR), **_NORM)
-        likely = self._run(self.detector, pixels)
+        likely = yield from _run(self.detector, pixels)
         ratio = np.array([width / size[0], height / size[1]])
         limit = np.array([picture.width, picture.height], float)
         found = []
@@ -101,6 +101,12 @@ class TextReader(JsonPredictor):
         stack = np.stack(found)
         order = reading_order(np.concatenate([stack.min(1), stack.max(1)], axis=1))
         return [found[index] for index in order]
+
+    def close(self) -> None:
+        """Drop the sessions."""
+        for graph in (self.detector, self.recognizer, self.classifier):
+            if graph is not None:
+                graph.close()
 
     def rectangles(self, likely: Array) -> list[Rectangle]:
         """Rectangles around the lines in a map [h, w] of the detector, in the map's pixels."""
@@ -119,39 +125,31 @@ class TextReader(JsonPredictor):
             found.append(rectangle.grown(wide * high * self.unclip / (2 * (wide + high))))
         return found
 
-    def read(self, crops: list[Image.Image]) -> tuple[list[tuple[str, float]], int]:
+    def read(self, crops: list[Image.Image]) -> Work[tuple[list[tuple[str, float]], int]]:
         """Text and score of each crop, and how many were better read upside down.
 
         The classifier only names the doubtful: which way is right shows in the recogniser's score.
         """
-        results, turned = self._recognize(crops), 0
-        doubtful = self._upside_down(crops)
-        others = self._recognize([crops[i].transpose(Image.Transpose.ROTATE_180) for i in doubtful])
+        results, turned = (yield from self._recognize(crops)), 0
+        doubtful = yield from self._upside_down(crops)
+        others = yield from self._recognize(
+            [crops[i].transpose(Image.Transpose.ROTATE_180) for i in doubtful]
+        )
         for index, other in zip(doubtful, others, strict=True):
             if other[1] > results[index][1]:
                 results[index], turned = other, turned + 1
         return results, turned
 
-    def _run(self, session: Any, pixels: Array) -> Array:
-        """The one output of a graph, whose memory is given back afterwards.
-
-        Every picture has a size of its own, and the arena would keep a block for each of them. One run at
-        a time, since a run already uses all threads and two would hold twice the memory.
-        """
-        with self.turn:
-            (output,) = session.run(None, {session.get_inputs()[0].name: pixels}, self.run_options)
-        return np.asarray(output)
-
-    def _recognize(self, crops: list[Image.Image]) -> list[tuple[str, float]]:
+    def _recognize(self, crops: list[Image.Image]) -> Work[list[tuple[str, float]]]:
         widths = [_width(crop) for crop in crops]
         results = [("", 0.0)] * len(crops)
         for batch in _batches(widths):
-            scores = self._run(self.recognizer, _lines([crops[i] for i in batch], widths, batch))
+            scores = yield from _run(self.recognizer, _lines([crops[i] for i in batch], widths, batch))
             for index, row in zip(batch, scores, strict=True):
                 results[index] = decode_ctc(row, self.characters)
         return results
 
-    def _upside_down(self, crops: list[Image.Image]) -> list[int]:
+    def _upside_down(self, crops: list[Image.Image]) -> Work[list[int]]:
         """The crops that the classifier takes for upside down with more than 0.9."""
         if self.classifier is None or not crops:
             return []
@@ -159,14 +157,20 @@ class TextReader(JsonPredictor):
         for start in range(0, len(crops), 16):
             part = crops[start : start + 16]
             pixels = np.concatenate([_padded(crop, min(_width(crop), 192), 192) for crop in part])
-            scores = self._run(self.classifier, pixels)
+            scores = yield from _run(self.classifier, pixels)
             doubtful += [start + i for i, row in enumerate(scores) if row[1] > 0.9]
         return doubtful
 
 
-def load(model: Model, threads: int) -> TextReader:
+def load(model: Model) -> TextReader:
     """Read the files `detector`, `recognizer` and, if there is one, `classifier`."""
     return TextReader(model)
+
+
+def _run(graph: Graph, pixels: Array) -> Work[Array]:
+    """The first output of a graph with one input."""
+    name = graph.outputs[0].name
+    return (yield Run(graph, {graph.inputs[0].name: pixels}, (name,)))[name]
 
 
 def decode_ctc(scores: Array, characters: list[str]) -> tuple[str, float]:
@@ -179,15 +183,13 @@ def decode_ctc(scores: Array, characters: list[str]) -> tuple[str, float]:
     return text, float(scores[kept, best[kept]].mean())
 
 
-def _characters(model: Model, session: Any) -> list[str]:
+def _characters(model: Model, graph: Graph) -> list[str]:
     """Blank, the characters of the recogniser's metadata or of the file `characters`, and the space."""
-    if model.has("characters"):
-        listed = model.text("characters")
-    else:
-        listed = session.get_modelmeta().custom_metadata_map.get("character", "")
+    own = model.has("characters")
+    listed = model.text("characters") if own else metadata(graph).get("character", "")
     characters = ["", *listed.removesuffix("\n").split("\n"), " "]
-    classes = session.get_outputs()[0].shape[-1]
-    if isinstance(classes, int) and classes != len(characters):
+    classes = graph.outputs[0].shape[-1]
+    if classes not in (-1, len(characters)):
         raise BadModel(f"the recogniser has {classes} classes and {len(characters)} characters")
     return characters
 

@@ -9,16 +9,11 @@ from typing import Any
 import numpy as np
 
 from deployer.server import bfloat16, openinference
-from deployer.server.predictor import (
-    Array,
-    BadInput,
-    Body,
-    GraphPredictor,
-    Model,
-    TensorSpec,
-    Words,
-    signature,
-)
+from deployer.server.errors import BadInput, Words
+from deployer.server.fields import Body
+from deployer.server.model import Model
+from deployer.server.predictor import GraphPredictor, Work
+from deployer.server.signature import Array, TensorSpec, signature
 
 
 class Tensors(GraphPredictor):
@@ -43,7 +38,7 @@ class Tensors(GraphPredictor):
                 "x-field": "rows",
             }
 
-    def predict(self, body: Body) -> dict[str, Any]:
+    def predict(self, body: Body) -> Work[dict[str, Any]]:
         """Run the graph on lists; their nesting gives the shape."""
         given = body.get("inputs")
         if "rows" in body:
@@ -55,9 +50,9 @@ class Tensors(GraphPredictor):
             if name not in {spec.name for spec in self.inputs}:
                 why = Words("is no input of this model", "不是该模型的输入")
                 raise BadInput(f"inputs.{name[:80]}", why, signature(self.inputs))
-        results = self.infer({spec.name: self._array(spec, given) for spec in self.inputs})
+        results = yield from self.run({spec.name: self._array(spec, given) for spec in self.inputs})
         datatypes = {spec.name: spec.datatype for spec in self.outputs}
-        return {"outputs": {name: _nested(array, datatypes[name]) for name, array in results.items()}}
+        return {"outputs": {name: _numbers(array, datatypes[name]) for name, array in results.items()}}
 
     def _array(self, spec: TensorSpec, given: dict[str, Any]) -> Array:
         where = f"inputs.{spec.name}"
@@ -80,12 +75,10 @@ def _shape(value: Any, rank: int) -> list[int]:
     return shape
 
 
-def _nested(array: Array, datatype: str) -> Any:
-    if datatype == "BF16":
-        array = bfloat16.to_float32(array)
-    return np.asarray(array).tolist()
+def _numbers(array: Array, datatype: str) -> Array:
+    return bfloat16.to_float32(array) if datatype == "BF16" else np.asarray(array)
 
 
-def load(model: Model, threads: int) -> Tensors:
+def load(model: Model) -> Tensors:
     """Any folder whose manifest names a file for the role `model`."""
     return Tensors(model)

@@ -9,7 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from deployer.server.predictor import Array, BadModel, Body, GraphPredictor, Model, bool_field, texts_field
+from deployer.server.errors import BadModel
+from deployer.server.fields import Body, bool_field, texts_field
+from deployer.server.model import Model
+from deployer.server.predictor import GraphPredictor, Work
+from deployer.server.signature import Array
 from deployer.server.text_features import NgramAnalyzer
 from deployer.server.tokens import TEXTS_SCHEMA, TextEncoder, batches
 
@@ -22,7 +26,7 @@ class TextClassification(GraphPredictor):
 
     def __init__(self, model: Model) -> None:
         super().__init__(model)
-        self.labels = model.labels(self.session)
+        self.labels = model.labels(self.graph)
         self.function = model.options.get("function", "softmax")
         if self.function not in ("softmax", "sigmoid"):
             raise BadModel(f"options.function must be softmax or sigmoid, not {self.function!r}")
@@ -42,27 +46,28 @@ class TextClassification(GraphPredictor):
             raise BadModel("a graph of hashed n-grams takes `ids` and `weights`")
         return analyzer, None
 
-    def predict(self, body: Body) -> dict[str, Any]:
+    def predict(self, body: Body) -> Work[dict[str, Any]]:
         """{"text": str | [str]} → one result a text, scores of all labels."""
         texts = texts_field(body, "text")
         truncate = bool_field(body, "truncate", False)
-        logits, tokens = self._logits(texts, truncate)
+        logits, tokens = yield from self._logits(texts, truncate)
         answer: dict[str, Any] = {"results": [self._result(row) for row in self._scores(logits)]}
         if tokens:
             answer["usage"] = {"prompt_tokens": tokens}
         return answer
 
-    def _logits(self, texts: list[str], truncate: bool) -> tuple[Array, int]:
+    def _logits(self, texts: list[str], truncate: bool) -> Work[tuple[Array, int]]:
         name = self.outputs[0].name
         if self.analyzer is not None:
             ids, weights = self.analyzer.batch(texts)
-            return self.infer({"ids": ids, "weights": weights}, [name])[name], 0
+            features: dict[str, Array] = {"ids": ids, "weights": weights}
+            return (yield from self.run(features, [name], {"ids": 0, "weights": 0}))[name], 0
         assert self.encoder is not None
         items = self.encoder.encode(texts, where="text", truncate=truncate)
         logits = np.empty((len(items), len(self.labels)), np.float32)
         for group in batches(items):
             feeds = self.encoder.feeds([items[index] for index in group])
-            logits[group] = self.infer(feeds, [name])[name]
+            logits[group] = (yield from self.run(feeds, [name], self.encoder.pads))[name]
         return logits, sum(len(item.ids) for item in items)
 
     def _scores(self, logits: Array) -> Array:
@@ -78,6 +83,6 @@ class TextClassification(GraphPredictor):
         return {"label": best, "score": named[best], "scores": named}
 
 
-def load(model: Model, threads: int) -> TextClassification:
+def load(model: Model) -> TextClassification:
     """A folder with the role `model`, labels, and a tokenizer or an analyzer."""
     return TextClassification(model)

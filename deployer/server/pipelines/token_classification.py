@@ -10,7 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from deployer.server.predictor import Array, BadModel, Body, GraphPredictor, Model, text_field
+from deployer.server.errors import BadModel
+from deployer.server.fields import Body, text_field
+from deployer.server.model import Model
+from deployer.server.predictor import GraphPredictor, Work
+from deployer.server.signature import Array
 
 ENTITIES = ("PER", "LOC", "ORG", "TIME")
 UNKNOWN = "OOV"
@@ -49,10 +53,10 @@ class LexicalAnalysis(GraphPredictor):
         if {spec.name for spec in self.inputs} != {"token_ids", "length"}:
             raise BadModel("a lexical analyser's graph takes `token_ids` and `length`")
 
-    def predict(self, body: Body) -> dict[str, Any]:
+    def predict(self, body: Body) -> Work[dict[str, Any]]:
         """{"text"} → tokens that tile the text, and the entities among them; offsets in characters."""
         text = text_field(body, "text", limit=MOST_CHARACTERS)
-        tokens = self.words(text)
+        tokens = yield from self.words(text)
         entities = [
             {"text": token["text"], "label": token["tag"], "start": token["start"], "end": token["end"]}
             for token in tokens
@@ -60,9 +64,10 @@ class LexicalAnalysis(GraphPredictor):
         ]
         return {"results": [{"tokens": tokens, "entities": entities}]}
 
-    def words(self, text: str) -> list[dict[str, Any]]:
+    def words(self, text: str) -> Work[list[dict[str, Any]]]:
         """Words with tag and place: a tag that ends in -I goes on with the word before it."""
-        tags = [self.tags[index] for index in viterbi(self._scores(text), self.transitions, self.start)]
+        scores = yield from self._scores(text)
+        tags = [self.tags[index] for index in viterbi(scores, self.transitions, self.start)]
         starts = [place for place, tag in enumerate(tags) if place == 0 or not tag.endswith("-I")]
         ends = [*starts[1:], len(text)]
         return [
@@ -75,11 +80,12 @@ class LexicalAnalysis(GraphPredictor):
             for start, end in zip(starts, ends, strict=True)
         ]
 
-    def _scores(self, text: str) -> Array:
+    def _scores(self, text: str) -> Work[Array]:
         ids = [self.ids.get(self.normalize.get(letter, letter), self.unknown) for letter in text]
         feeds = {"token_ids": np.array([ids], np.int64), "length": np.array([len(ids)], np.int64)}
         name = self.outputs[0].name
-        return np.asarray(self.infer(feeds, [name])[name][0, :, : len(self.tags)])
+        answers = yield from self.run(feeds, [name])
+        return np.asarray(answers[name][0, :, : len(self.tags)])
 
 
 def viterbi(scores: Array, transitions: Array, start: Array) -> list[int]:
@@ -106,7 +112,7 @@ def _pairs(model: Model, role: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def load(model: Model, threads: int) -> LexicalAnalysis:
+def load(model: Model) -> LexicalAnalysis:
     """A folder of the LAC family."""
     if not model.has("transitions"):
         raise BadModel("token-classification is served for models with the role `transitions` (LAC) only")

@@ -11,7 +11,11 @@ from typing import Any
 import numpy as np
 
 from deployer.server.audio import FIELD, audio_field
-from deployer.server.predictor import Array, BadModel, Body, GraphPredictor, Model, float_field, int_field
+from deployer.server.errors import BadModel
+from deployer.server.fields import Body, float_field, int_field
+from deployer.server.model import Model
+from deployer.server.predictor import GraphPredictor, Work
+from deployer.server.signature import Array
 
 RATE, FRAME, CONTEXT = 16_000, 512, 64
 _BLOCK = 512  # frames in one run: 16 s
@@ -47,15 +51,16 @@ class SpeechFinder(GraphPredictor):
             },
         }
 
-    def predict(self, body: Body) -> dict[str, Any]:
+    def predict(self, body: Body) -> Work[dict[str, Any]]:
         """Segments in seconds, the share of the recording that they make up, and its length."""
         threshold = float_field(body, "threshold", self.threshold, least=0.05, most=1)
         least_speech = int_field(body, "min_speech_ms", self.least_speech, least=0, most=10_000)
         least_silence = int_field(body, "min_silence_ms", self.least_silence, least=0, most=10_000)
         pad = int_field(body, "pad_ms", self.pad, least=0, most=1000)
         samples = audio_field(body, rate=RATE)
+        likely = yield from self.listen(samples)
         spans = segments(
-            self.listen(samples),
+            likely,
             samples.size,
             threshold=threshold,
             least_speech=least_speech * RATE // 1000,
@@ -71,7 +76,7 @@ class SpeechFinder(GraphPredictor):
             "duration": round(samples.size / RATE, 3),
         }
 
-    def listen(self, samples: Array) -> Array:
+    def listen(self, samples: Array) -> Work[Array]:
         """The likelihood of speech in every frame of samples [n] at 16 kHz: float32 [n / 512, rounded up]."""
         count = -(-samples.size // FRAME)
         whole = np.zeros(CONTEXT + count * FRAME, np.float32)
@@ -81,13 +86,13 @@ class SpeechFinder(GraphPredictor):
         found = []
         for start in range(0, count, _BLOCK):
             block = np.ascontiguousarray(frames[start : start + _BLOCK])
-            answer = self.infer({"input": block, **memory})
+            answer = yield from self.run({"input": block, **memory})
             memory = {"h": answer["hn"], "c": answer["cn"]}
             found.append(answer["speech_probs"].reshape(-1))
         return np.concatenate(found)
 
 
-def load(model: Model, threads: int) -> SpeechFinder:
+def load(model: Model) -> SpeechFinder:
     """Read the file `model`: the sequence graph at 16 kHz."""
     return SpeechFinder(model)
 

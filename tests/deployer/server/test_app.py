@@ -15,6 +15,7 @@ import pytest
 from onnx import TensorProto, helper
 from prometheus_client.parser import text_string_to_metric_families
 
+from deployer.server.batching import QUEUE
 from tests.deployer.server.conftest import RunningServer, Serve, graph, identity, write_model
 
 
@@ -147,17 +148,17 @@ def test_the_loop_answers_while_the_model_works_and_the_queue_is_bounded(
     server.predict({"rows": [200]})
     rounds = int(200 * 1.0 / (time.perf_counter() - started)) + 1
     client = httpx.Client(
-        transport=httpx.HTTPTransport(uds=str(server.uds), limits=httpx.Limits(max_connections=80)),
+        transport=httpx.HTTPTransport(uds=str(server.uds), limits=httpx.Limits(max_connections=200)),
         base_url="http://server",
         timeout=60,
     )
     first, first_result = in_background(lambda: client.post("/predict", json={"rows": [rounds]}))
     until(lambda: in_flight(server) == 1)
-    others = [in_background(lambda: client.post("/predict", json={"rows": [1]})) for _ in range(64)]
-    until(lambda: in_flight(server) == 65)
+    others = [in_background(lambda: client.post("/predict", json={"rows": [1]})) for _ in range(QUEUE)]
+    until(lambda: in_flight(server) == QUEUE + 1)
     refused = server.client.post("/predict", json={"rows": [1]})
     assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
-    assert refused.headers["retry-after"] == "1"
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
     assert server.client.get("/v2/health/ready").status_code == 200
     first.join()
     assert first_result[0].status_code == 200

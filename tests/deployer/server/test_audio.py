@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployer.server.audio import decode, resample
-from deployer.server.predictor import BadInput
+from deployer.server.errors import BadInput
 
 PCM, ALAW, FLOAT, EXTENSIBLE = 1, 6, 3, 0xFFFE
 

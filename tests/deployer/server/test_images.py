@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from deployer.server.errors import BadInput
 from deployer.server.images import decode, resize_short, tensor
-from deployer.server.predictor import BadInput
 
 
 def encoded(picture: Image.Image, form: str = "PNG", **options: object) -> bytes:

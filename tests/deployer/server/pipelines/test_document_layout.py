@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from deployer.examples import check
+from deployer.server.errors import BadInput
 from deployer.server.pipelines.document_layout import decode, overlaps, pick
-from deployer.server.predictor import BadInput, Predictor, load
+from deployer.server.predictor import Predictor, finish, load
 from tests.deployer.server.conftest import Serve
 from tests.deployer.server.pipelines.examples import example_file, examples
 from tests.shelf_files import model_dir
@@ -37,8 +38,8 @@ def test_boxes_are_in_the_pictures_own_pixels(model: Predictor) -> None:
     page = Image.open(io.BytesIO(example_file(LISTING, "report.png")))
     buffer = io.BytesIO()
     page.resize((page.width * 2, page.height * 3), Image.Resampling.BICUBIC).save(buffer, "PNG")
-    small = model.predict({"image": example_file(LISTING, "report.png")})
-    large = model.predict({"image": buffer.getvalue()})
+    small = finish(model.predict({"image": example_file(LISTING, "report.png")}))
+    large = finish(model.predict({"image": buffer.getvalue()}))
     assert (large["width"], large["height"]) == (1216, 2400)
     assert [r["label"] for r in large["regions"]] == [r["label"] for r in small["regions"]]
     for one, other in zip(small["regions"], large["regions"], strict=True):
@@ -47,10 +48,10 @@ def test_boxes_are_in_the_pictures_own_pixels(model: Predictor) -> None:
 
 def test_a_stricter_score_leaves_fewer_regions(model: Predictor) -> None:
     data = example_file(LISTING, "report.png")
-    assert model.predict({"image": data, "min_score": 1})["regions"] == []
-    assert len(model.predict({"image": data, "min_score": 0.1})["regions"]) >= 6
+    assert finish(model.predict({"image": data, "min_score": 1}))["regions"] == []
+    assert len(finish(model.predict({"image": data, "min_score": 0.1}))["regions"]) >= 6
     with pytest.raises(BadInput):
-        model.predict({"image": data, "max_overlap": -1})
+        finish(model.predict({"image": data, "max_overlap": -1}))
 
 
 def test_a_cells_distribution_becomes_a_box() -> None:

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from deployer.examples import check
+from deployer.server.errors import BadInput
 from deployer.server.pipelines.file_type import FileTypes
-from deployer.server.predictor import BadInput, load
+from deployer.server.predictor import finish, load
 from tests.deployer.server.conftest import Serve
 from tests.deployer.server.pipelines.examples import examples
 from tests.shelf_files import model_dir
@@ -77,7 +78,7 @@ def test_the_server_answers_its_examples(serve: Serve) -> None:
 
 @pytest.mark.parametrize("label", KINDS)
 def test_files_are_told_by_their_content(model: FileTypes, label: str) -> None:
-    answer = model.predict({"file": KINDS[label]()})
+    answer = finish(model.predict({"file": KINDS[label]()}))
     assert answer["label"] == label
     assert answer["score"] > 0.5
     assert "/" in answer["mime"]
@@ -88,18 +89,18 @@ def test_files_are_told_by_their_content(model: FileTypes, label: str) -> None:
     [(b"hi", "txt"), (b"\xff\xfe\0", "unknown"), (b" " * 9_000 + b"ok", "txt"), ("中".encode(), "txt")],
 )
 def test_a_few_bytes_are_text_or_not(model: FileTypes, data: bytes, label: str) -> None:
-    answer = model.predict({"file": data})
+    answer = finish(model.predict({"file": data}))
     assert (answer["label"], answer["score"]) == (label, 1.0)
 
 
 def test_a_name_is_held_against_the_content(model: FileTypes) -> None:
     data = picture("PNG")
-    assert model.predict({"file": data, "name": "Scan.PNG"})["name_fits"] is True
-    assert model.predict({"file": data, "name": "invoice.pdf"})["name_fits"] is False
-    assert model.predict({"file": b"hi", "name": "README"})["name_fits"] is None
-    assert "name_fits" not in model.predict({"file": data})
+    assert finish(model.predict({"file": data, "name": "Scan.PNG"}))["name_fits"] is True
+    assert finish(model.predict({"file": data, "name": "invoice.pdf"}))["name_fits"] is False
+    assert finish(model.predict({"file": b"hi", "name": "README"}))["name_fits"] is None
+    assert "name_fits" not in finish(model.predict({"file": data}))
     with pytest.raises(BadInput):
-        model.predict({"file": data, "name": 7})
+        finish(model.predict({"file": data, "name": 7}))
 
 
 def test_an_unsure_guess_is_only_text_or_not(model: FileTypes) -> None:

@@ -11,8 +11,9 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from deployer.examples import check
+from deployer.server.errors import BadInput, BadModel
 from deployer.server.pipelines.image_classification import ImageClassifier, probabilities
-from deployer.server.predictor import BadInput, BadModel, load
+from deployer.server.predictor import finish, load
 from tests.deployer.server.conftest import Serve, graph, write_model
 from tests.deployer.server.pipelines.examples import body, example_file, examples
 from tests.shelf_files import model_dir
@@ -45,14 +46,16 @@ def test_an_invoice_is_told_from_a_turned_one(clockwise: int) -> None:
     model = load(model_dir("doc-orientation"))
     data = example_file("ocr-ppocrv6-small", "invoice-en.png")
     turned = Image.open(io.BytesIO(data)).rotate(-clockwise, expand=True)
-    (best, *_) = model.predict({"image": png(turned)})["results"]
+    (best, *_) = finish(model.predict({"image": png(turned)}))["results"]
     assert best["label"] == str(clockwise)
     assert best["score"] > 0.8
 
 
 def test_the_raw_graph_is_served_too() -> None:
     model = load(model_dir("doc-orientation"))
-    scores = model.infer({"x": np.zeros((2, 3, 224, 224), np.float32)})["fetch_name_0"]
+    scores = finish(model.infer({"x": np.zeros((2, 3, 224, 224), np.float32)}, ["fetch_name_0"]))[
+        "fetch_name_0"
+    ]
     assert scores.shape == (2, 4)
     assert model.schema["x-label-titles"]["90"]["zh"] == "顺时针转了 90 度"
 
@@ -61,14 +64,14 @@ def test_options_say_how_a_picture_is_laid_out(tmp_path: Path) -> None:
     picture = png(Image.new("RGB", (50, 40), (255, 102, 0)))
     common = {"labels": ["a", "b", "c"], "activation": "none"}
     first = load(channel_means(tmp_path / "1", ["n", 3, 32, 32], [2, 3], **common))
-    assert first.predict({"image": picture})["results"] == [
+    assert finish(first.predict({"image": picture}))["results"] == [
         {"label": "a", "score": 1.0},
         {"label": "b", "score": 0.4},
         {"label": "c", "score": 0.0},
     ]
     turned = {"channels": "BGR", "layout": "NHWC", "scale": 1, "mean": [0, 2, 55], "std": [1, 100, 100]}
     second = load(channel_means(tmp_path / "2", ["n", 32, 32, 3], [1, 2], **common, **turned))
-    answer = second.predict({"image": picture, "top_k": 2})["results"]
+    answer = finish(second.predict({"image": picture, "top_k": 2}))["results"]
     assert answer == [{"label": "c", "score": 2.0}, {"label": "b", "score": 1.0}]
 
 
@@ -79,7 +82,9 @@ def test_a_crop_takes_the_centre(tmp_path: Path) -> None:
         folder = tmp_path / str(len(options["crop"]) if isinstance(options["crop"], list) else 0)
         labels = {"labels": ["r", "g", "b"], "activation": "none"}
         model = load(channel_means(folder, ["n", 3, 56, 56], [2, 3], **labels, **options))
-        assert model.predict({"image": png(picture), "top_k": 1})["results"] == [{"label": "b", "score": 1.0}]
+        assert finish(model.predict({"image": png(picture), "top_k": 1}))["results"] == [
+            {"label": "b", "score": 1.0}
+        ]
 
 
 @pytest.mark.parametrize(
@@ -104,9 +109,9 @@ def test_top_k_has_bounds(tmp_path: Path) -> None:
     model = load(folder)
     assert isinstance(model, ImageClassifier)
     picture = png(Image.new("RGB", (1, 3000)))
-    assert len(model.predict({"image": picture, "top_k": 1000})["results"]) == 3
+    assert len(finish(model.predict({"image": picture, "top_k": 1000}))["results"]) == 3
     with pytest.raises(BadInput):
-        model.predict({"image": picture, "top_k": 0})
+        finish(model.predict({"image": picture, "top_k": 0}))
 
 
 @given(st.lists(st.floats(-50, 50), min_size=2, max_size=20))

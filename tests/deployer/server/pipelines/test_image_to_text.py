@@ -12,8 +12,9 @@ from PIL import Image
 
 from catalog.importers.packages import Archive, Member, fetch_archive, unpack
 from deployer.examples import check
+from deployer.server.errors import BadInput
 from deployer.server.pipelines.image_to_text import TextReader, decode_ctc
-from deployer.server.predictor import BadInput, load
+from deployer.server.predictor import finish, load
 from tests.deployer.server.conftest import RunningServer, Serve
 from tests.deployer.server.pipelines.examples import body, example_file, examples
 from tests.shelf_files import cache_dir, model_dir
@@ -74,13 +75,13 @@ def test_a_file_may_be_posted_as_a_form(server: RunningServer) -> None:
 
 def test_the_protocol_takes_the_file_and_gives_the_answer_as_bytes(reader: TextReader) -> None:
     given_bytes = np.array([example_file(LISTING, "invoice-zh.png")], dtype=object)
-    (result,) = reader.infer({"image": given_bytes})["result"]
+    (result,) = finish(reader.infer({"image": given_bytes}, ["result"]))["result"]
     assert json.loads(result)["lines"][0]["text"] == ZH[0]
     assert [str(spec) for spec in reader.inputs] == ["image BYTES [1]"]
 
 
 def test_lines_come_in_reading_order_with_their_places(reader: TextReader) -> None:
-    answer = reader.predict({"image": example_file(LISTING, "invoice-zh.png")})
+    answer = finish(reader.predict({"image": example_file(LISTING, "invoice-zh.png")}))
     texts = [line["text"] for line in answer["lines"]]
     assert texts[:3] == ZH
     assert texts[5:9] == ["货物名称", "数量", "单价", "金额"]
@@ -91,7 +92,7 @@ def test_lines_come_in_reading_order_with_their_places(reader: TextReader) -> No
 
 @pytest.mark.parametrize("angle", [90, 180, 270])
 def test_a_turned_page_is_read_all_the_same(reader: TextReader, angle: int) -> None:
-    answer = reader.predict({"image": png(invoice().rotate(angle, expand=True))})
+    answer = finish(reader.predict({"image": png(invoice().rotate(angle, expand=True))}))
     texts = [line["text"] for line in answer["lines"]]
     assert set(ZH) <= set(texts)
     if angle == 180:
@@ -101,7 +102,7 @@ def test_a_turned_page_is_read_all_the_same(reader: TextReader, angle: int) -> N
 @pytest.mark.parametrize("angle", [-8, 5])
 def test_a_crooked_page_is_read_and_boxes_follow_its_slant(reader: TextReader, angle: int) -> None:
     turned = invoice().rotate(angle, Image.Resampling.BICUBIC, expand=True, fillcolor="white")
-    answer = reader.predict({"image": png(turned)})
+    answer = finish(reader.predict({"image": png(turned)}))
     assert set(ZH) <= {line["text"] for line in answer["lines"]}
     line = next(line for line in answer["lines"] if line["text"] == ZH[2])
     slope = np.subtract(line["box"][1], line["box"][0])
@@ -113,33 +114,36 @@ def test_a_single_line_is_read_however_narrow_its_picture(reader: TextReader, wi
     line = invoice().crop((36, 116, 360, 148))
     strip = Image.new("RGB", (line.width + wide, line.height), "white")
     strip.paste(line)
-    assert reader.predict({"image": png(strip)})["text"] == ZH[2]
+    assert finish(reader.predict({"image": png(strip)}))["text"] == ZH[2]
 
 
 def test_a_real_scan_is_read(reader: TextReader, tmp_path: Path) -> None:
     scan = tmp_path / "page.png"
     unpack(fetch_archive(SCAN, cache_dir()), [Member("skimage/data/page.png", scan, None, None)])
-    assert reader.predict({"image": scan.read_bytes()})["text"].split("\n")[:6] == SCANNED
+    assert finish(reader.predict({"image": scan.read_bytes()}))["text"].split("\n")[:6] == SCANNED
 
 
 @pytest.mark.parametrize("size", [(1, 1), (300, 200), (3, 2000)])
 def test_an_empty_picture_has_no_lines(reader: TextReader, size: tuple[int, int]) -> None:
-    assert reader.predict({"image": png(Image.new("RGB", size, "white"))}) == {"text": "", "lines": []}
+    assert finish(reader.predict({"image": png(Image.new("RGB", size, "white"))})) == {
+        "text": "",
+        "lines": [],
+    }
 
 
 def test_noise_is_no_text(reader: TextReader) -> None:
     pixels = np.random.default_rng(3).integers(0, 255, (200, 300, 3), np.uint8)
-    lines = reader.predict({"image": png(Image.fromarray(pixels))})["lines"]
+    lines = finish(reader.predict({"image": png(Image.fromarray(pixels))}))["lines"]
     assert len(lines) <= 2
 
 
 def test_unsure_lines_are_left_out(reader: TextReader) -> None:
     data = example_file(LISTING, "invoice-zh.png")
-    every = reader.predict({"image": data, "min_score": 0})["lines"]
-    sure = reader.predict({"image": data, "min_score": 0.99})["lines"]
+    every = finish(reader.predict({"image": data, "min_score": 0}))["lines"]
+    sure = finish(reader.predict({"image": data, "min_score": 0.99}))["lines"]
     assert 0 < len(sure) < len(every)
     with pytest.raises(BadInput) as refused:
-        reader.predict({"image": data, "min_score": 2})
+        finish(reader.predict({"image": data, "min_score": 2}))
     assert refused.value.where == "min_score"
 
 

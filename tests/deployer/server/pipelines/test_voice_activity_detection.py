@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from deployer.examples import check
 from deployer.server.audio import decode, resample
+from deployer.server.errors import BadInput, BadModel
+from deployer.server.model import Model
 from deployer.server.pipelines.voice_activity_detection import FRAME, SpeechFinder, segments
-from deployer.server.predictor import BadInput, BadModel, Model, load
+from deployer.server.predictor import finish, load
 from tests.deployer.server.conftest import Serve, identity, write_model
 from tests.deployer.server.pipelines.examples import body, example_file, examples
 from tests.shelf_files import archive_member, model_dir
@@ -49,7 +51,7 @@ def test_the_server_answers_its_examples(serve: Serve) -> None:
 
 def test_blocks_of_frames_give_what_frames_one_by_one_give(model: SpeechFinder) -> None:
     path = archive_member(LISTING, "silero_vad/data/silero_vad_16k_op15.onnx")
-    session = Model(path.parent, {"files": {"model": path.name}}).session()
+    session = Model(path.parent, {"files": {"model": path.name}}).graph().session
     samples = np.tile(speech(), 9)[: 600 * FRAME + 100]
     state, context, one_by_one = np.zeros((2, 1, 128), np.float32), np.zeros(64, np.float32), []
     for start in range(0, samples.size, FRAME):
@@ -59,15 +61,15 @@ def test_blocks_of_frames_give_what_frames_one_by_one_give(model: SpeechFinder) 
         likely, state = session.run(None, feed)
         context = frame[-64:]
         one_by_one.append(likely[0, 0])
-    found = model.listen(samples)
+    found = finish(model.listen(samples))
     assert found.size == 601
     assert np.abs(found - one_by_one).max() < 1e-4
 
 
 @pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000])
 def test_the_rate_of_a_recording_does_not_matter(model: SpeechFinder, rate: int) -> None:
-    straight = model.predict({"audio": wav(speech(), 16_000)})
-    found = model.predict({"audio": wav(resample(speech(), 16_000, rate), rate)})
+    straight = finish(model.predict({"audio": wav(speech(), 16_000)}))
+    found = finish(model.predict({"audio": wav(resample(speech(), 16_000, rate), rate)}))
     assert found["duration"] == pytest.approx(straight["duration"], abs=0.001)
     assert len(found["segments"]) == len(straight["segments"]) == 2
     for one, other in zip(found["segments"], straight["segments"], strict=True):
@@ -76,16 +78,16 @@ def test_the_rate_of_a_recording_does_not_matter(model: SpeechFinder, rate: int)
 
 def test_a_longer_silence_joins_what_a_shorter_one_parts(model: SpeechFinder) -> None:
     data = example_file(LISTING, "two-phrases.wav")
-    assert len(model.predict({"audio": data, "min_silence_ms": 1000})["segments"]) == 1
-    assert model.predict({"audio": data, "min_speech_ms": 5000})["segments"] == []
+    assert len(finish(model.predict({"audio": data, "min_silence_ms": 1000}))["segments"]) == 1
+    assert finish(model.predict({"audio": data, "min_speech_ms": 5000}))["segments"] == []
     with pytest.raises(BadInput) as refused:
-        model.predict({"audio": data, "threshold": 0})
+        finish(model.predict({"audio": data, "threshold": 0}))
     assert refused.value.where == "threshold"
 
 
 def test_one_sample_and_silence_hold_no_speech(model: SpeechFinder) -> None:
     for samples in (np.zeros(1), np.zeros(50_000)):
-        answer = model.predict({"audio": wav(samples, 16_000)})
+        answer = finish(model.predict({"audio": wav(samples, 16_000)}))
         assert answer["segments"] == []
         assert answer["speech_ratio"] == 0
 

@@ -1,68 +1,27 @@
-"""Bodies within bounds, and decoders that answer any bytes with an array or a refusal."""
+"""Decoders answer any bytes with an array or a refusal."""
 
-import asyncio
 import contextlib
 import json
-from collections.abc import MutableMapping
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployer.server import bodies, openinference
-from deployer.server.bodies import Bodies
-from deployer.server.http import Request, read_form, read_object
-from deployer.server.predictor import BadInput, Predictor, TensorSpec, load
+from deployer.server import openinference
+from deployer.server.errors import BadInput
+from deployer.server.http import Request, Response, read_form, read_object
+from deployer.server.predictor import Predictor, finish, load
 from deployer.server.problems import Problem
+from deployer.server.signature import TensorSpec
 from tests.deployer.server.conftest import identity, write_model
 
-POST = Request("POST", "/predict", {})
+FORM = {b"content-type": b"multipart/form-data; boundary=b"}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=12,
 )
-
-
-async def never() -> MutableMapping[str, Any]:
-    await asyncio.Event().wait()
-    raise AssertionError
-
-
-def test_bodies_together_are_bounded_and_let_go_again() -> None:
-    async def piece() -> MutableMapping[str, Any]:
-        return {"type": "http.request", "body": b" " * (31 << 20), "more_body": False}
-
-    async def scenario() -> None:
-        held = Bodies()
-        async with (
-            held.read(POST, piece),
-            held.read(POST, piece),
-            held.read(POST, piece),
-            held.read(POST, piece),
-        ):
-            assert held.held == 124 << 20
-            with pytest.raises(Problem) as refused:
-                async with held.read(POST, piece):
-                    pass
-            assert (refused.value.code, refused.value.status) == ("overloaded", 429)
-            assert held.held == 124 << 20
-        assert held.held == 0
-
-    asyncio.run(scenario())
-
-
-def test_a_slow_body_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "SECONDS", 0.05)
-
-    async def scenario() -> None:
-        async with Bodies().read(POST, never):
-            pass
-
-    with pytest.raises(Problem) as refused:
-        asyncio.run(scenario())
-    assert (refused.value.code, refused.value.status) == ("slow-body", 408)
 
 
 @given(
@@ -98,12 +57,8 @@ def test_binary_tensors_come_back_as_they_were(datatype: str, data: bytes) -> No
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     for read in (
         lambda: read_object(data),
-        lambda: read_form(Request("POST", "/", {"content-type": "multipart/form-data; boundary=b"}, data)),
-        lambda: read_form(
-            Request(
-                "POST", "/", {"content-type": "multipart/form-data; boundary=b"}, b"--b" + data + b"\r\n--b--"
-            )
-        ),
+        lambda: read_form(Request("POST", "/", FORM, data)),
+        lambda: read_form(Request("POST", "/", FORM, b"--b" + data + b"\r\n--b--")),
     ):
         with contextlib.suppress(Problem, BadInput):
             assert isinstance(read(), dict)
@@ -120,4 +75,6 @@ def test_any_infer_request_is_answered_or_refused(predictor: Predictor, value: A
     for body in (value, {"inputs": value}, {"inputs": [tensor]}):
         request = Request("POST", "/", {}, json.dumps(body).encode("utf-8", "surrogatepass"))
         with contextlib.suppress(Problem, BadInput):
-            assert openinference.infer(request, "demo", predictor).status == 200
+            answer = finish(openinference.infer(request, "demo", predictor))
+            assert isinstance(answer, Response)
+            assert answer.status == 200
