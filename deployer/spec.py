@@ -57,6 +57,7 @@ class ReplicaSpec:
     limits: Limits = field(default_factory=Limits)
     labels: dict[str, str] = field(default_factory=dict)
     key: str = ""  # the server checks it when it listens on TCP
+    prepared: Path | None = None  # folder for the graphs in the forms of machines; None keeps none
 
 
 @dataclass(frozen=True)

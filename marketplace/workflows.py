@@ -259,10 +259,12 @@ def replica_spec(services: Services, deployment: Deployment) -> ReplicaSpec:
     """What the deployment's runtime is asked to start."""
     replica = deployments.replica_id(deployment)
     settings = services.settings
+    folder = blobs.model_dir(settings.home, deployment.version_digest)
     return ReplicaSpec(
         id=replica,
         deployment=deployment.name,
-        model_dir=blobs.model_dir(settings.home, deployment.version_digest),
+        model_dir=folder,
+        prepared=settings.home / "prepared" / folder.name,
         limits=Limits(memory=settings.replica_memory, threads=settings.replica_threads),
         key=services.replica_key(replica),
     )

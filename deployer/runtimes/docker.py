@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from deployer.errors import RuntimeUnavailable, StartFailed
 from deployer.packager.runtime_image import ensure_runtime_image
-from deployer.runtimes import Availability, crossing
+from deployer.runtimes import Availability, crossing, prepared
 from deployer.runtimes.engines import KNOCK, brief, connect, engine_errors
 from deployer.runtimes.folders import SOCKET, last_lines, replica_folder
 from deployer.spec import Progress, Replica, ReplicaSpec, ReplicaState, Sandbox, Stats, silent
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 NONROOT = 65532
 PORT = 8000
 KEY = "MARKET_SERVER_KEY"
-RUN, MODEL = "/run/market", "/model"
+RUN, MODEL, PREPARED_GRAPHS = "/run/market", "/model", "/prepared"
 HOME_LABEL, DEPLOYMENT_LABEL, REPLICA_LABEL = "market.home", "market.deployment", "market.replica"
 TRANSPORT_LABEL = "market.transport"
 RUNNING = {"created", "running", "restarting", "paused"}
@@ -125,7 +125,31 @@ class DockerRuntime:
                 self._transport = crossing.transport(
                     client, self.home, self.run_dir, self._image, options, _owner()
                 )
+            prepared.ensure(spec, progress, lambda folder: self._prepare_graphs(client, spec, folder))
         self._prepared = time.monotonic()
+
+    def _prepare_graphs(self, client: "docker.DockerClient", spec: ReplicaSpec, folder: Path) -> str:
+        """Prepare in a container that may write this folder and nothing else; why it failed, or nothing."""
+        from docker.errors import DockerException
+
+        owner = _owner()
+        crossing.make_folder(folder, owner)
+        if os.getuid() != owner:
+            _let_read(spec.model_dir)
+        volumes = {
+            str(spec.model_dir.resolve()): {"bind": MODEL, "mode": "ro"},
+            str(folder.resolve()): {"bind": PREPARED_GRAPHS, "mode": "rw"},
+        }
+        options = self._confinement(spec) | {"network_mode": "none", "volumes": volumes}
+        made = client.containers.run(
+            self._image, [MODEL, "--prepare", PREPARED_GRAPHS], detach=True, **options
+        )
+        try:
+            code = made.wait(timeout=prepared.SECONDS)["StatusCode"]
+            return made.logs(tail=5).decode(errors="replace") or f"exit {code}" if code else ""
+        finally:
+            with contextlib.suppress(DockerException):
+                made.remove(force=True)
 
     def start(self, spec: ReplicaSpec) -> Replica:
         """Start a container and return at once; a running one of this id is returned as it is."""
@@ -318,6 +342,10 @@ class DockerRuntime:
             **{f"{library}_NUM_THREADS": threads for library in ("OMP", "OPENBLAS", "RAYON")},
         }
         volumes = {str(spec.model_dir.resolve()): {"bind": MODEL, "mode": "ro"}}
+        if spec.prepared and spec.prepared.is_dir():
+            _let_read(spec.prepared)
+            volumes[str(spec.prepared.resolve())] = {"bind": PREPARED_GRAPHS, "mode": "ro"}
+            command += ["--prepared", PREPARED_GRAPHS]
         if self._transport == crossing.UNIX:
             volumes[str(folder.resolve())] = {"bind": RUN, "mode": "rw"}
             command += ["--uds", f"{RUN}/{SOCKET}"]

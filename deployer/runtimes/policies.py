@@ -6,7 +6,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from deployer.runtimes.sandbox import Policy
+from deployer.runtimes.sandbox import LARGEST_FILE, Policy
 
 SYSTEM_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache")
 # What the C library, numpy and onnxruntime look up about the machine.
@@ -44,9 +44,15 @@ def interpreter_paths() -> tuple[str, ...]:
 
 
 def policy(
-    read: tuple[Path, ...], write: tuple[Path, ...], *, memory: int, files: int, enabled: bool
+    read: tuple[Path, ...],
+    write: tuple[Path, ...],
+    *,
+    memory: int,
+    files: int,
+    enabled: bool,
+    largest_file: int = LARGEST_FILE,
 ) -> Policy:
     """The policy of a server that reads its model and writes its run folder."""
     readable = (*interpreter_paths(), *SYSTEM_LIBRARIES, *MACHINE_FACTS, *(str(p.resolve()) for p in read))
     writable = ("/dev/null", *(str(p.resolve()) for p in write))
-    return Policy(readable, writable, memory, files, enabled)
+    return Policy(readable, writable, memory, files, enabled, largest_file)

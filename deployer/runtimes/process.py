@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 
 from deployer.errors import RuntimeUnavailable, StartFailed
-from deployer.runtimes import Availability, records
+from deployer.runtimes import Availability, prepared, records
 from deployer.runtimes.folders import SOCKET, last_lines, replica_folder
 from deployer.runtimes.launch import child_environment, command
 from deployer.runtimes.policies import policy
@@ -109,7 +109,7 @@ class ProcessRuntime:
         return Availability(True, "", detail)
 
     def prepare(self, spec: ReplicaSpec, progress: Progress) -> None:
-        """Compile the server's modules once: in the sandbox they could not be kept."""
+        """Compile the server's modules once, as it could not in its sandbox; prepare the graphs."""
         stamp = self.home / "cache" / "compiled" / _build()
         if not stamp.exists():
             progress(0, 1, "server")
@@ -126,6 +126,9 @@ class ProcessRuntime:
             stamp.parent.mkdir(parents=True, exist_ok=True)
             stamp.touch()
         progress(1, 1, "server")
+        prepared.ensure(
+            spec, progress, lambda folder: prepared.in_process(spec, folder, sandbox=self.sandbox)
+        )
 
     def start(self, spec: ReplicaSpec) -> Replica:
         """Start the server and return once it is in its sandbox; refuses what ends before."""
@@ -246,12 +249,18 @@ class ProcessRuntime:
         self, spec: ReplicaSpec, folder: Path, report: int, lifeline_end: int, lifeline: int
     ) -> _Child:
         limits = spec.limits
+        ready = (spec.prepared,) if spec.prepared and spec.prepared.is_dir() else ()
         wanted = policy(
-            (spec.model_dir,), (folder,), memory=limits.memory, files=limits.files, enabled=self.sandbox
+            (spec.model_dir, *ready),
+            (folder,),
+            memory=limits.memory,
+            files=limits.files,
+            enabled=self.sandbox,
         )
         socket = folder / SOCKET
         where = (str(spec.model_dir.resolve()), "--uds", str(socket))
-        arguments = (*where, "--name", spec.deployment, "--threads", str(limits.threads))
+        graphs = tuple(word for path in ready for word in ("--prepared", str(path.resolve())))
+        arguments = (*where, "--name", spec.deployment, "--threads", str(limits.threads), *graphs)
         with self._log_path(spec.id).open("ab") as log:
             process = subprocess.Popen(  # noqa: S603 (our own interpreter and module)
                 command(wanted, report, lifeline_end, arguments),

@@ -37,6 +37,7 @@ class Policy:
     memory: int = 0
     files: int = 1024
     enabled: bool = True
+    largest_file: int = LARGEST_FILE
 
     def to_json(self) -> str:
         """As one argument of the launcher."""
@@ -62,7 +63,7 @@ class Applied:
 def _set_limits(wanted: Policy) -> None:
     if sys.platform == "win32":
         return
-    limits = [(resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, LARGEST_FILE)]
+    limits = [(resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, wanted.largest_file)]
     if wanted.files:
         limits.append((resource.RLIMIT_NOFILE, wanted.files))
     if wanted.memory:

@@ -9,6 +9,11 @@ import os
 import signal
 import sys
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import logging
+    from pathlib import Path
 
 # Before anything that may import onnxruntime, whose wheels report usage by default.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -23,21 +28,40 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m deployer.server", description="Serve one model folder.")
     parser.add_argument("model_dir")
-    parser.add_argument("--name", required=True, help="the deployment, and the model's name in the protocols")
+    parser.add_argument("--name", help="the deployment, and the model's name in the protocols")
     parser.add_argument("--uds", help="unix socket to listen on")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, help="TCP port to listen on; 0 takes a free one and logs it")
     parser.add_argument("--threads", type=int, default=1, help="threads for inference")
-    parser.add_argument("--prepared", help="folder of the graphs prepared for this machine, if there is one")
+    parser.add_argument(
+        "--prepared", metavar="DIR", help="where graphs prepared for machines lie"
+    )
+    parser.add_argument("--prepare", metavar="DIR", help="prepare the graphs for this machine there, and end")
     parser.add_argument("--deadline", type=float, default=900.0, help="seconds for one answer")
     parser.add_argument("--key-env", help="environment variable that holds the key asked for on TCP")
     parser.add_argument("--lifeline", type=int, metavar="FD", help="exit at once when this pipe closes")
     given = parser.parse_args(argv)
-    if (given.uds is None) == (given.port is None):
+    if given.prepare is None and given.name is None:
+        parser.error("give --name")
+    if given.prepare is None and (given.uds is None) == (given.port is None):
         parser.error("give either --uds PATH or --port PORT")
     if given.threads < 1:
         parser.error("--threads must be at least 1")
     return given
+
+
+def _prepare(model_dir: "Path", out: "Path", log: "logging.Logger") -> int:
+    from deployer.server.errors import BadModel
+    from deployer.server.model import Model
+    from deployer.server.prepare import prepare
+
+    try:
+        report = prepare(Model.open(model_dir), out)
+    except (BadModel, OSError) as error:
+        log.error("model cannot be prepared", extra={"cause": str(error)})
+        return BAD_MODEL
+    log.info("prepared", extra={"graphs": report})
+    return STOPPED
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -52,6 +76,8 @@ def main(argv: list[str] | None = None) -> int:
     log = lifecycle.start_logging()
     if given.lifeline is not None:
         lifecycle.hold_lifeline(given.lifeline, given.uds)
+    if given.prepare is not None:
+        return _prepare(Path(given.model_dir), Path(given.prepare), log)
     # Until the server takes signals over, a stop is a clean one too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED))
     loading = time.perf_counter()

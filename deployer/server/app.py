@@ -83,13 +83,14 @@ class App:
 
     def _routes(self) -> dict[str, Route]:
         model, predictor, name = "/v2/models/{model}", self.predictor, self.name
+        protocol = openinference.OpenInference(name, predictor)
         told: dict[str, Callable[[Request], Response]] = {
             "/healthz": self._ready,
             "/metrics": self._metrics,
             "/openapi.json": lambda request: openapi.document(name, predictor),
             "/v1/models": lambda request: openai.models(name, self.created),
             "/v1/models/{model}": lambda request: openai.model(name, self.created),
-            "/v2": lambda request: openinference.server_metadata(),
+            "/v2": protocol.server_metadata,
             "/v2/health/live": lambda request: json_response({"live": True}),
             "/v2/health/ready": self._ready,
         }
@@ -97,9 +98,9 @@ class App:
         for path, answer in openai.ROUTES.items():
             worked[path] = partial(answer, name=name, predictor=predictor)
         for prefix in (model, model + "/versions/{version}"):
-            told[prefix] = lambda request: openinference.model_metadata(name, predictor)
+            told[prefix] = protocol.model_metadata
             told[prefix + "/ready"] = self._ready
-            worked[prefix + "/infer"] = partial(openinference.infer, name=name, predictor=predictor)
+            worked[prefix + "/infer"] = protocol.infer
         routes = {pattern: Route(pattern, "GET", tell, None, Cost()) for pattern, tell in told.items()}
         routes |= {pattern: Route(pattern, "POST", None, work, Cost()) for pattern, work in worked.items()}
         return routes

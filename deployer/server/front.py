@@ -10,6 +10,7 @@ request on its way, of an idle connection, and of a caller who does not read.
 import asyncio
 import resource
 from collections import deque
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Protocol, cast
 
@@ -29,8 +30,6 @@ IDLE_SECONDS = 75.0  # longer than the gateway keeps its end, so that it never m
 WRITE_SECONDS = 60.0  # for a caller to take what was written
 LINGER_SECONDS = 2.0  # for a refused caller to read why
 SPARE_FILES = 64  # files that are not connections: the model, the log, the loop's own
-
-_STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
 class Application(Protocol):
@@ -55,25 +54,23 @@ class Application(Protocol):
 class Exchange:
     """One request and its answer."""
 
-    __slots__ = (
-        *("chunks", "complete", "connection", "http10", "job", "keep_alive", "open", "refusal"),
-        *("request", "route", "size", "started", "streaming"),
-    )
+    route: Any = None
+    job: Any = None
+    refusal: Problem | None = None
+    size = 0  # bytes of the body so far
+    complete = False
+    open = False  # with the app, and not answered yet
+    streaming = False
+    started = 0.0  # by the loop's clock: when the whole request was there
 
-    def __init__(self, connection: "Connection", request: Request) -> None:
+    def __init__(
+        self, connection: "Connection", request: Request, *, keep_alive: bool = False, http10: bool = False
+    ) -> None:
         self.connection = connection
         self.request = request
-        self.keep_alive = False
-        self.http10 = False
-        self.route: Any = None
-        self.job: Any = None
-        self.refusal: Problem | None = None
+        self.keep_alive = keep_alive
+        self.http10 = http10
         self.chunks: list[bytes] = []
-        self.size = 0
-        self.complete = False
-        self.open = False  # with the app, and not answered yet
-        self.streaming = False
-        self.started = 0.0  # by the loop's clock: when the whole request was there
 
     def respond(self, response: Response) -> None:
         """Send the whole answer, or the head of one that `send` and `end` go on with."""
@@ -201,11 +198,9 @@ class Connection(asyncio.Protocol):
             return
         parser = self.parser
         self.unread = 0
-        path = self.url.partition(b"?")[0].decode("latin-1")
-        request = Request(parser.get_method().decode(), path, self.headers)
-        exchange = Exchange(self, request)
-        exchange.keep_alive = parser.should_keep_alive()
-        exchange.http10 = parser.get_http_version() == "1.0"
+        request = Request(_text(parser.get_method()), _path(self.url), self.headers)
+        keep_alive, http10 = parser.should_keep_alive(), parser.get_http_version() == "1.0"
+        exchange = Exchange(self, request, keep_alive=keep_alive, http10=http10)
         self.arriving = exchange
         self.exchanges.append(exchange)
         announced = self.headers.get(b"content-length", b"")
@@ -377,25 +372,40 @@ class Connection(asyncio.Protocol):
         exchange.chunks = []
 
 
+@lru_cache(maxsize=32)
+def _text(data: bytes) -> str:
+    return data.decode("latin-1")
+
+
+@lru_cache(maxsize=256)
+def _path(target: bytes) -> str:
+    """The path of a request's target."""
+    return target.partition(b"?")[0].decode("latin-1")
+
+
+@lru_cache(maxsize=256)
+def _beginning(status: int, content_type: str) -> bytes:
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: {content_type}\r\n".encode()
+
+
 def _head(exchange: Exchange, response: Response, length: int | None) -> bytes:
     """Status line and headers; without a length the answer comes in chunks, or ends the connection."""
-    parts = [_STATUS[response.status], b"content-type: ", response.content_type.encode("latin-1"), b"\r\n"]
+    head = _beginning(response.status, response.content_type)
     if length is not None:
-        parts.append(b"content-length: %d\r\n" % length)
+        head += b"content-length: %d\r\n" % length
     elif not exchange.http10:
-        parts.append(b"transfer-encoding: chunked\r\n")
+        head += b"transfer-encoding: chunked\r\n"
     else:
         exchange.keep_alive = False
     for name, value in response.headers.items():
-        parts.append(f"{name.lower()}: {value}\r\n".encode("latin-1", "replace"))
+        head += f"{name.lower()}: {value}\r\n".encode("latin-1", "replace")
     if response.tokens:
-        parts.append(b"x-usage-tokens: %d\r\n" % response.tokens)  # the gateway counts them
+        head += b"x-usage-tokens: %d\r\n" % response.tokens  # the gateway counts them
     if not exchange.keep_alive:
-        parts.append(b"connection: close\r\n")
+        head += b"connection: close\r\n"
     elif exchange.http10:
-        parts.append(b"connection: keep-alive\r\n")
-    parts.append(b"\r\n")
-    return b"".join(parts)
+        head += b"connection: keep-alive\r\n"
+    return head + b"\r\n"
 
 
 def _too_large() -> Problem:

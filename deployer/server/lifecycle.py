@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import ctypes
+import gc
 import json
 import logging
 import os
@@ -86,9 +88,17 @@ def listen(uds: str | None, host: str, port: int | None) -> socket.socket:
     return listener
 
 
+def settle() -> None:
+    """After loading: what is here stays, and need not be looked at again; scraps go back to the system."""
+    gc.freeze()
+    with contextlib.suppress(OSError, AttributeError):  # not every C library has it
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def serve(app: "App", listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT, then answer what is in flight; a second signal ends at once."""
     sys.setswitchinterval(SWITCH)
+    settle()
     with asyncio.Runner(loop_factory=_loop) as runner:
         runner.run(_serve(app, listener))
 

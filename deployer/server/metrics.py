@@ -5,6 +5,7 @@ Tokens also go by OpenTelemetry's semantic conventions for generative AI, in the
 
 import resource
 import time
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,8 +29,7 @@ class Histogram:
 
     def observe(self, value: float) -> None:
         """Count one."""
-        slot = next((index for index, bound in enumerate(self.bounds) if value <= bound), len(self.bounds))
-        self.slots[slot] += 1
+        self.slots[bisect_left(self.bounds, value)] += 1
         self.total += value
 
     def lines(self, name: str, labels: str) -> list[str]:
@@ -106,8 +106,7 @@ class Metrics:
         lines = _head(name, "histogram", "Requests that shared one run of the graph.")
         histogram = Histogram((1, 2, 4, 8, 16, 32, 64))
         for size, count in sorted(self.scheduler.batches.copy().items()):
-            slot = next((i for i, bound in enumerate(histogram.bounds) if size <= bound), -1)
-            histogram.slots[slot] += count
+            histogram.slots[bisect_left(histogram.bounds, size)] += count
             histogram.total += size * count
         lines += histogram.lines(name, "")
         what = "CPU time spent on requests that are done: decoding, the model, encoding."

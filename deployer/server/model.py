@@ -1,6 +1,7 @@
 """A model folder with its manifest: the files by role, the options, the graphs opened for serving."""
 
 import json
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 MANIFEST = "manifest.json"
+
+log = logging.getLogger("market.server")
 
 
 @dataclass
@@ -98,12 +101,16 @@ class Model:
         """A session with explicit threads and no spinning (spinning doubles the CPU)."""
         import onnxruntime as ort
 
-        settings = session_options(threads)
+        providers = ["CPUExecutionProvider"]
         path = self.path(role)
         if self.prepared is not None and (ready := self.prepared / f"{role}.onnx").is_file():
+            settings = session_options(threads)
             settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-            path = ready
-        return ort.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+            try:
+                return ort.InferenceSession(str(ready), settings, providers=providers)
+            except Exception as error:
+                log.warning("prepared graph cannot be used", extra={"role": role, "cause": str(error)[:300]})
+        return ort.InferenceSession(str(path), session_options(threads), providers=providers)
 
     def labels(self, graph: Graph | None = None) -> list[str]:
         """Class names from the file `labels`, else options.labels, else the graph's metadata."""

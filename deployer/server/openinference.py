@@ -41,6 +41,17 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 
 
+# A sum of squares below which no number can be beyond its datatype: cheaper than looking at each.
+_SAFE = {"FP16": 4e9, "BF16": 1e76, "FP32": 1e76, "FP64": np.inf}
+_NO_NUMBER = Words("holds what is not a number of its datatype", "含有不属于该 datatype 的值")
+
+
+class InputParameters(msgspec.Struct):
+    """What a tensor's sender says of it; further parameters are let through."""
+
+    binary_data_size: int | None = None
+
+
 class InputTensor(msgspec.Struct):
     """A tensor of a request."""
 
@@ -48,51 +59,72 @@ class InputTensor(msgspec.Struct):
     shape: list[int]
     datatype: str
     data: list[Any] | None = None
-    parameters: dict[str, Any] = {}
+    parameters: InputParameters | None = None
+
+
+class OutputParameters(msgspec.Struct):
+    """How an output is wanted."""
+
+    binary_data: bool | None = None
+    classification: int = 0
 
 
 class WantedOutput(msgspec.Struct):
     """An output that a request asks for."""
 
     name: str
-    parameters: dict[str, Any] = {}
+    parameters: OutputParameters | None = None
+
+
+class RequestParameters(msgspec.Struct):
+    """How all outputs are wanted."""
+
+    binary_data_output: bool = False
 
 
 class InferRequest(msgspec.Struct):
     """The JSON part of a request."""
 
     inputs: list[InputTensor]
-    outputs: list[WantedOutput] = []
+    outputs: list[WantedOutput] | None = None
     id: str = ""
-    parameters: dict[str, Any] = {}
+    parameters: RequestParameters | None = None
 
 
-def server_metadata() -> Response:
-    """GET /v2."""
-    return json_response({"name": "opc-market", "version": "0.1.0", "extensions": ["binary_tensor_data"]})
+class OpenInference:
+    """The protocol's routes for one predictor."""
 
+    def __init__(self, name: str, predictor: Predictor) -> None:
+        self.name = name
+        self.predictor = predictor
+        self.inputs = {spec.name: spec for spec in predictor.inputs}
+        self.outputs = {spec.name: spec for spec in predictor.outputs}
 
-def model_metadata(name: str, predictor: Predictor) -> Response:
-    """GET /v2/models/{name}."""
-    return json_response(
-        {
-            "name": name,
-            "versions": [VERSION],
-            "platform": "onnxruntime_onnx",
-            "inputs": [spec._asdict() for spec in predictor.inputs],
-            "outputs": [spec._asdict() for spec in predictor.outputs],
-        }
-    )
+    def server_metadata(self, request: Request) -> Response:
+        """GET /v2."""
+        extensions = ["binary_tensor_data"]
+        return json_response({"name": "opc-market", "version": "0.1.0", "extensions": extensions})
 
+    def model_metadata(self, request: Request) -> Response:
+        """GET /v2/models/{name}."""
+        return json_response(
+            {
+                "name": self.name,
+                "versions": [VERSION],
+                "platform": "onnxruntime_onnx",
+                "inputs": [spec._asdict() for spec in self.inputs.values()],
+                "outputs": [spec._asdict() for spec in self.outputs.values()],
+            }
+        )
 
-def infer(request: Request, name: str, predictor: Predictor) -> Answering:
-    """POST /v2/models/{name}/infer."""
-    head, tail = _split(request)
-    asked = read_json(head, InferRequest)
-    tensors = _inputs(asked.inputs, tail, predictor.inputs)
-    wanted = _wanted(asked, predictor.outputs)
-    results = yield from predictor.infer(tensors, tuple(wanted))
-    return _answer(name, asked.id, wanted, results, predictor.outputs)
+    def infer(self, request: Request) -> Answering:
+        """POST /v2/models/{name}/infer."""
+        head, tail = _split(request)
+        asked = read_json(head, InferRequest)
+        tensors = _inputs(asked.inputs, tail, self.inputs)
+        wanted = _wanted(asked, self.outputs)
+        results = yield from self.predictor.infer(tensors, tuple(wanted))
+        return _answer(self.name, asked.id, wanted, results, self.outputs)
 
 
 def _split(request: Request) -> tuple[bytes, memoryview]:
@@ -109,24 +141,23 @@ def _split(request: Request) -> tuple[bytes, memoryview]:
     return request.body[: int(text)], memoryview(request.body)[int(text) :]
 
 
-def _inputs(given: Sequence[InputTensor], tail: memoryview, specs: Sequence[TensorSpec]) -> dict[str, Array]:
+def _inputs(given: list[InputTensor], tail: memoryview, expected: dict[str, TensorSpec]) -> dict[str, Array]:
     """Checked arrays by name; consumes the whole binary part."""
-    expected = {spec.name: spec for spec in specs}
     tensors: dict[str, Array] = {}
     offset = 0
     for tensor in given:
         spec = expected.get(tensor.name)
         if spec is None:
             why = Words("is no input of this model", "不是该模型的输入")
-            raise BadInput(f"inputs.{tensor.name[:80]}", why, signature(specs))
+            raise _bad_input(tensor.name[:80], why, expected)
         if tensor.name in tensors:
-            raise BadInput(f"inputs.{tensor.name}", Words("is sent twice", "重复出现"), signature(specs))
+            raise _bad_input(tensor.name, Words("is sent twice", "重复出现"), expected)
         check(spec, tensor.datatype, tensor.shape)
-        size = tensor.parameters.get("binary_data_size")
+        size = tensor.parameters.binary_data_size if tensor.parameters else None
         if size is None:
             tensors[spec.name] = from_json(spec, tensor.data, tensor.shape)
             continue
-        if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= len(tail) - offset:
+        if not 0 <= size <= len(tail) - offset:
             why = Words("binary_data_size exceeds the binary part", "binary_data_size 超出二进制部分")
             raise BadInput(f"inputs.{spec.name}", why, str(spec))
         tensors[spec.name] = from_binary(spec, tail[offset : offset + size], tensor.shape)
@@ -134,10 +165,15 @@ def _inputs(given: Sequence[InputTensor], tail: memoryview, specs: Sequence[Tens
     if offset != len(tail):
         extra = len(tail) - offset
         why = Words(f"{extra} bytes belong to no tensor", f"有 {extra} 字节不属于任何张量")
-        raise BadInput("body", why, signature(specs))
-    if missing := [spec for spec in specs if spec.name not in tensors]:
-        raise BadInput(f"inputs.{missing[0].name}", Words("is missing", "缺失"), signature(specs))
+        raise BadInput("body", why, signature(expected.values()))
+    if len(tensors) < len(expected):
+        missing = next(name for name in expected if name not in tensors)
+        raise _bad_input(missing, Words("is missing", "缺失"), expected)
     return tensors
+
+
+def _bad_input(name: str, why: Words, expected: dict[str, TensorSpec]) -> BadInput:
+    return BadInput(f"inputs.{name}", why, signature(expected.values()))
 
 
 def check(spec: TensorSpec, datatype: str, shape: Sequence[int]) -> None:
@@ -145,9 +181,11 @@ def check(spec: TensorSpec, datatype: str, shape: Sequence[int]) -> None:
     if datatype != spec.datatype:
         why = Words(f"has datatype {datatype[:20]}", f"的 datatype 是 {datatype[:20]}")
         raise BadInput(f"inputs.{spec.name}", why, str(spec))
-    fits = len(shape) == len(spec.shape) and all(
-        length >= 0 and (axis < 0 or length == axis) for length, axis in zip(shape, spec.shape, strict=True)
-    )
+    fits = len(shape) == len(spec.shape)
+    if fits:
+        for length, axis in zip(shape, spec.shape, strict=True):
+            if length < 0 or (axis >= 0 and length != axis):
+                fits = False
     if not fits:
         why = Words(f"has shape {list(shape[:16])}", f"的形状是 {list(shape[:16])}")
         raise BadInput(f"inputs.{spec.name}", why, str(spec))
@@ -180,26 +218,32 @@ def _unsigned(data: list[Any], values: Array) -> Array:
 
 
 def _cast(where: str, values: Array, spec: TensorSpec) -> Array:
-    dtype = DTYPES[spec.datatype]
-    kind = values.dtype.kind
-    number = Words("holds what is not a number of its datatype", "含有不属于该 datatype 的值")
-    if values.size == 0:
+    dtype, kind = DTYPES[spec.datatype], values.dtype.kind
+    if values.dtype == dtype or values.size == 0:
         return values
+    if spec.datatype in _SAFE:
+        return _cast_float(where, values, spec)
     if spec.datatype == "BOOL":
-        if kind == "b" or (kind in "iu" and bool(np.isin(values, (0, 1)).all())):
+        if kind in "iu" and bool(np.isin(values, (0, 1)).all()):
             return values.astype(dtype)
-        raise BadInput(where, number, f"{spec}: true | false")
-    if dtype.kind in "iu" and spec.datatype != "BF16":
-        limits = np.iinfo(dtype)
-        if kind not in "iu" or int(values.min()) < limits.min or int(values.max()) > limits.max:
-            raise BadInput(where, number, f"{spec}: {limits.min} … {limits.max}")
-        return values.astype(dtype)
-    if kind not in "iuf":
-        raise BadInput(where, number, str(spec))
-    with np.errstate(over="ignore"):
-        single = values.astype(np.float32 if spec.datatype == "BF16" else dtype)
-    if not np.isfinite(single).all():
-        raise BadInput(where, Words("holds a number out of range", "含有超出范围的数"), str(spec))
+        raise BadInput(where, _NO_NUMBER, f"{spec}: true | false")
+    limits = np.iinfo(dtype)
+    if kind not in "iu" or int(values.min()) < limits.min or int(values.max()) > limits.max:
+        raise BadInput(where, _NO_NUMBER, f"{spec}: {limits.min} … {limits.max}")
+    return values.astype(dtype)
+
+
+def _cast_float(where: str, values: Array, spec: TensorSpec) -> Array:
+    if values.dtype.kind not in "iuf":
+        raise BadInput(where, _NO_NUMBER, str(spec))
+    dtype = np.dtype(np.float32) if spec.datatype == "BF16" else DTYPES[spec.datatype]
+    flat = values.reshape(-1)
+    if values.dtype.kind == "f" and not flat.dot(flat) < _SAFE[spec.datatype]:
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(values.astype(dtype)).all()
+        if not finite:
+            raise BadInput(where, Words("holds a number out of range", "含有超出范围的数"), str(spec))
+    single = values.astype(dtype)
     return bfloat16.from_float32(single) if spec.datatype == "BF16" else single
 
 
@@ -258,32 +302,31 @@ def _shaped(spec: TensorSpec, values: Array, shape: Sequence[int]) -> Array:
     return values.reshape(tuple(shape))
 
 
-def _wanted(asked: InferRequest, specs: Sequence[TensorSpec]) -> dict[str, bool]:
+def _wanted(asked: InferRequest, known: dict[str, TensorSpec]) -> dict[str, bool]:
     """Names of the outputs to send, each with whether it goes as bytes."""
-    default = asked.parameters.get("binary_data_output") is True
+    default = asked.parameters is not None and asked.parameters.binary_data_output
     if not asked.outputs:
-        return {spec.name: default for spec in specs}
-    names = {spec.name for spec in specs}
+        return dict.fromkeys(known, default)
     wanted: dict[str, bool] = {}
     for output in asked.outputs:
-        if output.name not in names:
+        if output.name not in known:
             why = Words("is no output of this model", "不是该模型的输出")
-            raise BadInput(f"outputs.{output.name[:80]}", why, signature(specs))
-        if output.parameters.get("classification"):
+            raise BadInput(f"outputs.{output.name[:80]}", why, signature(known.values()))
+        said = output.parameters or OutputParameters()
+        if said.classification:
             why = Words("asks for the classification extension", "请求了 classification 扩展")
             raise BadInput(f"outputs.{output.name}", why, "binary_tensor_data")
-        wanted[output.name] = output.parameters.get("binary_data", default) is True
+        wanted[output.name] = default if said.binary_data is None else said.binary_data
     return wanted
 
 
 def _answer(
-    name: str, id: str, wanted: dict[str, bool], results: dict[str, Array], specs: Sequence[TensorSpec]
+    name: str, id: str, wanted: dict[str, bool], results: dict[str, Array], specs: dict[str, TensorSpec]
 ) -> Response:
-    datatypes = {spec.name: spec.datatype for spec in specs}
     outputs, blobs = [], []
     for output, binary in wanted.items():
-        array, datatype = results[output], datatypes[output]
-        tensor: dict[str, Any] = {"name": output, "datatype": datatype, "shape": list(array.shape)}
+        array, datatype = results[output], specs[output].datatype
+        tensor: dict[str, Any] = {"name": output, "datatype": datatype, "shape": array.shape}
         if binary:
             blob = to_binary(array, datatype)
             tensor["parameters"] = {"binary_data_size": len(blob)}

@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from deployer.server import machine
 from deployer.server.errors import BadModel
 from deployer.server.fields import Body, utf8
 from deployer.server.graph import Outputs, Run
@@ -120,7 +121,14 @@ class JsonPredictor(ABC):
 
 
 def load(model_dir: Path, threads: int = 1, prepared: Path | None = None) -> Predictor:
-    """Load a model folder by its manifest's task; a task without a pipeline is served as tensors."""
+    """Load a model folder by its manifest's task; a task without a pipeline is served as tensors.
+
+    Below `prepared` lie the graphs in the forms of the machines that they were prepared on.
+    """
+    if prepared is not None:
+        import onnxruntime
+
+        prepared = prepared / machine.name(onnxruntime.__version__)
     model = Model.open(model_dir, threads, prepared)
     name = model.task.replace("-", "_")
     if not re.fullmatch(r"[a-z0-9_]+", name):

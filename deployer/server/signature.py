@@ -1,6 +1,6 @@
 """The signature of a graph in the words of the Open Inference Protocol."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy.typing as npt
@@ -45,6 +45,6 @@ def specs(nodes: Sequence[Any]) -> list[TensorSpec]:
     return found
 
 
-def signature(tensors: Sequence[TensorSpec]) -> str:
+def signature(tensors: Iterable[TensorSpec]) -> str:
     """The expected tensors in one line."""
     return "; ".join(map(str, tensors))

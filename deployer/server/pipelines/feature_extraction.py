@@ -4,6 +4,7 @@ Options: pooling (mean | cls), normalize (L2), max_tokens (the effective context
 graph's outputs; a rank-2 output is taken as pooled already).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from deployer.server.fields import Body, bool_field, texts_field
 from deployer.server.model import Model
 from deployer.server.predictor import GraphPredictor, Work
 from deployer.server.signature import Array
-from deployer.server.tokens import TEXTS_SCHEMA, TextEncoder, batches
+from deployer.server.tokens import TEXTS_SCHEMA, TextEncoder, Tokens, batches
 
 
 class FeatureExtraction(GraphPredictor):
@@ -47,6 +48,10 @@ class FeatureExtraction(GraphPredictor):
     def embed(self, texts: list[str], *, where: str, truncate: bool) -> Work[tuple[Array, int]]:
         """Vectors float32 [n, d] in the order of the texts, and the number of tokens read."""
         items = self.encoder.encode(texts, where=where, truncate=truncate)
+        return (yield from self.vectors(items)), sum(len(item.ids) for item in items)
+
+    def vectors(self, items: Sequence[Tokens]) -> Work[Array]:
+        """Vectors float32 [n, d] of texts that are tokens already, in their order."""
         rows: list[Array] = [np.empty(0)] * len(items)
         for group in batches(items):
             feeds = self.encoder.feeds([items[index] for index in group])
@@ -54,7 +59,7 @@ class FeatureExtraction(GraphPredictor):
             pooled = self._pool(hidden, feeds.get("attention_mask", np.ones(hidden.shape[:2])))
             for index, vector in zip(group, pooled, strict=True):
                 rows[index] = vector
-        return np.stack(rows).astype(np.float32), sum(len(item.ids) for item in items)
+        return np.stack(rows).astype(np.float32)
 
     def _pool(self, hidden: Array, mask: Array) -> Array:
         hidden = hidden.astype(np.float32)

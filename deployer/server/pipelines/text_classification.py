@@ -11,6 +11,7 @@ import numpy as np
 
 from deployer.server.errors import BadModel
 from deployer.server.fields import Body, bool_field, texts_field
+from deployer.server.labels import labels_of
 from deployer.server.model import Model
 from deployer.server.predictor import GraphPredictor, Work
 from deployer.server.signature import Array
@@ -26,7 +27,7 @@ class TextClassification(GraphPredictor):
 
     def __init__(self, model: Model) -> None:
         super().__init__(model)
-        self.labels = model.labels(self.graph)
+        self.labels = labels_of(model, self.graph)
         self.function = model.options.get("function", "softmax")
         if self.function not in ("softmax", "sigmoid"):
             raise BadModel(f"options.function must be softmax or sigmoid, not {self.function!r}")

@@ -38,15 +38,19 @@ def start(short_dir: Path) -> Iterator[Start]:
 
 @pytest.mark.parametrize("name", ["process", pytest.param("docker", marks=pytest.mark.engine)])
 @pytest.mark.parametrize("listing", ["en-minilm-l6-int8", "ocr-ppocrv6-small", "zh-lac-ner", "vad-silero-6"])
-def test_examples_are_answered_right(start: Start, name: str, listing: str) -> None:
+def test_examples_are_answered_right(start: Start, short_dir: Path, name: str, listing: str) -> None:
     runtime = start(name)
     folder = model_dir(listing)
-    spec = ReplicaSpec(f"shelf-{listing}", listing, folder, Limits(threads=2, cpus=2))
+    prepared = short_dir / "prepared" / listing
+    spec = ReplicaSpec(f"shelf-{listing}", listing, folder, Limits(threads=2, cpus=2), prepared=prepared)
     runtime.prepare(spec, silent)
+    (report,) = prepared.glob("*/prepared.json")
+    assert any("seconds" in done for done in json.loads(report.read_text())["graphs"].values())
     replica = runtime.start(spec)
     eventually(lambda: ask(replica.address, "GET", "/v2/health/ready")[0] == 200, seconds=60)
     for example in json.loads((folder / "manifest.json").read_text())["examples"]:
         status, answer = ask(replica.address, "POST", "/predict", example["request"], timeout=60)
         assert status == 200, answer
         assert check(answer, example["expect"]) == []
+    assert "cannot be used" not in runtime.logs(replica.id)
     runtime.stop(replica.id)

@@ -71,10 +71,11 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
 
 @given(value=JSON)
 def test_any_infer_request_is_answered_or_refused(predictor: Predictor, value: Any) -> None:
+    protocol = openinference.OpenInference("demo", predictor)
     tensor = {"name": "x", "datatype": "FP32", "shape": [1], "data": value}
     for body in (value, {"inputs": value}, {"inputs": [tensor]}):
         request = Request("POST", "/", {}, json.dumps(body).encode("utf-8", "surrogatepass"))
         with contextlib.suppress(Problem, BadInput):
-            answer = finish(openinference.infer(request, "demo", predictor))
+            answer = finish(protocol.infer(request))
             assert isinstance(answer, Response)
             assert answer.status == 200
