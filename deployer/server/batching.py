@@ -234,7 +234,11 @@ class Lane:
             for job in jobs:
                 job.batch = None
         if results is None:
-            self.ended += [job for job in jobs if not job.cancelled]
+            for job in jobs:
+                if job.cancelled:
+                    job.end()
+                else:
+                    self.ended.append(job)
             return
         for job, result in zip(jobs, results, strict=True):
             job.reply = result
