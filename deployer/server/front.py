@@ -130,6 +130,7 @@ class Connection(asyncio.Protocol):
         self.deaf = False  # what still comes is not read
         self.congested = False
         self.paused = False
+        self.staying = False  # reads the body of a request that would have been an upgrade
         self.since = front.loop.time()  # when this phase began: idle, arriving, not reading, leaving
 
     # asyncio's side
@@ -161,8 +162,8 @@ class Connection(asyncio.Protocol):
             self.unread += len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._malformed("Protocols other than HTTP/1.1 are not spoken", "只支持 HTTP/1.1")
+        except httptools.HttpParserUpgrade as error:
+            self._stay(data[error.args[0] :])
         except httptools.HttpParserCallbackError:
             raise
         except httptools.HttpParserError as error:
@@ -233,9 +234,10 @@ class Connection(asyncio.Protocol):
             exchange.chunks.append(data)
 
     def on_message_complete(self) -> None:
-        exchange, self.arriving = self.arriving, None
-        if exchange is None or self.deaf:
+        exchange = self.arriving
+        if exchange is None or self.deaf or self._body_follows(exchange):
             return
+        self.arriving = None
         chunks = exchange.chunks
         exchange.request.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         exchange.chunks = []
@@ -308,6 +310,28 @@ class Connection(asyncio.Protocol):
 
     # inside
 
+    def _body_follows(self, exchange: Exchange) -> bool:
+        """Whether the parser, which takes a wish to upgrade for granted, left a request's body out."""
+        headers = exchange.request.headers
+        if b"upgrade" not in headers or self.staying:
+            return False
+        return b"transfer-encoding" in headers or headers.get(b"content-length", b"0").strip(b"0") != b""
+
+    def _stay(self, rest: bytes) -> None:
+        """Go on in HTTP/1.1 with a caller who would upgrade, as RFC 9110, section 7.8, lets a server."""
+        exchange = self.arriving
+        if exchange is None:
+            self.parser = httptools.HttpRequestParser(self)
+        else:
+            exchange.keep_alive, self.staying = False, True
+            headers = exchange.request.headers
+            length = headers.get(b"content-length")
+            framing = b"content-length: " + length if length else b"transfer-encoding: chunked"
+            self.parser = httptools.HttpRequestParser(_Body(self))
+            self.parser.feed_data(b"POST / HTTP/1.1\r\n" + framing + b"\r\n\r\n")
+        if rest:
+            self.data_received(rest)
+
     def _start(self, exchange: Exchange) -> None:
         exchange.started = self.front.loop.time()
         if exchange.refusal is not None:
@@ -370,6 +394,14 @@ class Connection(asyncio.Protocol):
         self.front.held -= exchange.size
         exchange.size = 0
         exchange.chunks = []
+
+
+class _Body:
+    """What a parser tells a connection of that knows the request's head already."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.on_body = connection.on_body
+        self.on_message_complete = connection.on_message_complete
 
 
 @lru_cache(maxsize=32)
