@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 SHOWN_WIDTH = 960  # pixels of a picture that is shown with its answer
 MOST_LINES = 32
 NUMBERS_SHOWN = 6
+LETTERS_SHOWN = 2000
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,9 @@ def present(task: str, request: dict[str, Any], answer: dict[str, Any]) -> Shown
 
 
 def shorten(value: Any) -> Any:
-    """Long lists of numbers cut to their first ones, so that JSON stays readable."""
+    """Long lists of numbers and long texts cut to their beginnings, so that JSON stays readable."""
+    if isinstance(value, str) and len(value) > LETTERS_SHOWN:
+        return f"{value[:LETTERS_SHOWN]} … {len(value)}"
     if isinstance(value, dict):
         return {key: shorten(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -197,6 +200,38 @@ def _read_lines(request: dict[str, Any], answer: dict[str, Any]) -> Shown:
     )
 
 
+def _objects(request: dict[str, Any], answer: dict[str, Any]) -> Shown:
+    sides = ("xmin", "ymin", "xmax", "ymax")
+    regions = [{**found, "box": [found["box"][side] for side in sides]} for found in answer["results"]]
+    return _regions(request, {"regions": regions})
+
+
+def _likeness(request: dict[str, Any], answer: dict[str, Any]) -> Shown:
+    sentences = request["sentences"]
+    pairs = zip(sentences if isinstance(sentences, list) else [sentences], answer["scores"], strict=True)
+    ordered = sorted(pairs, key=lambda pair: -pair[1])
+    row = {"text": request["source"], "label": ordered[0][0], "scores": ordered}
+    return Shown("labels", {"rows": [row], "picture": None})
+
+
+def _rows(request: dict[str, Any], answer: dict[str, Any]) -> Shown:
+    """Each row with what the model makes of it: a value, or a label with its score."""
+    given = request["rows"]
+    rows = []
+    for row, result in zip(given if isinstance(given, list) else [given], answer["results"], strict=True):
+        told = row.items() if isinstance(row, dict) else enumerate(row, 1)
+        rows.append({"cells": [f"{name}: {value}" for name, value in told], **result})
+    return Shown("rows", {"rows": rows})
+
+
+def _spoken(request: dict[str, Any], answer: dict[str, Any]) -> Shown:
+    sound = media_of(answer, "audio")
+    if not sound or not sound.startswith(b"RIFF"):
+        raise ValueError("no sound")
+    uri = f"data:audio/wav;base64,{answer['audio']['base64']}"
+    return Shown("sound", {"uri": uri, "duration": float(answer["duration"]), "voice": answer["voice"]})
+
+
 def _regions(request: dict[str, Any], answer: dict[str, Any]) -> Shown:
     sent = picture(media_of(request, "image"))
     boxes = []
@@ -237,6 +272,11 @@ _FORMS = {
     "token-classification": _entities,
     "image-to-text": _read_lines,
     "document-layout": _regions,
+    "object-detection": _objects,
+    "sentence-similarity": _likeness,
+    "tabular-classification": _rows,
+    "tabular-regression": _rows,
+    "text-to-speech": _spoken,
     "voice-activity-detection": _speech,
     "file-type": _file_type,
 }

@@ -105,6 +105,8 @@ FIELDS = {
     "token-classification": "text",
     "image-classification": "image",
     "document-layout": "image",
+    "object-detection": "image",
+    "text-to-speech": "text",
     "image-to-text": "image",
     "voice-activity-detection": "audio",
     "file-type": "file",

@@ -99,3 +99,36 @@ def test_an_answer_of_another_form_is_shown_as_json(
 ) -> None:
     shown = answers.present(task, request, answer)
     assert shown.form in ("json", "filetype")
+
+
+def test_sound_is_played_and_never_shown_as_text() -> None:
+    encoded = base64.b64encode(b"RIFF" + bytes(10_000)).decode()
+    answer = {"audio": {"base64": encoded}, "duration": 1.5, "voice": "zf_xiaobei", "sample_rate": 24_000}
+    shown = answers.present("text-to-speech", {"text": "你好"}, answer)
+    assert shown.form == "sound"
+    assert shown.values["uri"] == f"data:audio/wav;base64,{encoded}"
+    assert len(str(shown.raw)) < 3000
+    assert answers.present("text-to-speech", {}, answer | {"audio": {"base64": "aGk="}}).form == "json"
+
+
+def test_rows_are_shown_with_their_answers() -> None:
+    request = {"rows": [{"age": 30, "city": "成都"}, [1, 2]]}
+    shown = answers.present("tabular-regression", request, {"results": [{"value": 2.5}, {"value": 1}]})
+    assert [row["cells"] for row in shown.values["rows"]] == [["age: 30", "city: 成都"], ["1: 1", "2: 2"]]
+    assert shown.values["rows"][0]["value"] == 2.5
+
+
+def test_sentences_are_ordered_by_their_likeness() -> None:
+    request = {"source": "a", "sentences": ["b", "c"]}
+    shown = answers.present("sentence-similarity", request, {"scores": [0.1, 0.9]})
+    assert shown.values["rows"][0]["scores"] == [("c", 0.9), ("b", 0.1)]
+
+
+def test_objects_are_drawn_like_regions() -> None:
+    request = {"image": {"base64": base64.b64encode(_png(1920, 960)).decode()}}
+    box = {"xmin": 0, "ymin": 0, "xmax": 192, "ymax": 96}
+    shown = answers.present(
+        "object-detection", request, {"results": [{"label": "x", "score": 0.9, "box": box}]}
+    )
+    assert shown.form == "regions"
+    assert shown.values["boxes"][0]["points"] == "0.0,0.0 96.0,0.0 96.0,48.0 0.0,48.0"
