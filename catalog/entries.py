@@ -8,7 +8,7 @@ packages are never part of this; they are fetched.
 import base64
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from catalog.storage import sha256_of
 
 STARTER = Path(__file__).with_name("starter")
 VENDOR = "opc-market"
+TIERS = ("core", "voice")
 EXAMPLE_LIMIT = 60_000  # bytes of one example file: examples travel inside the manifest
 
 BUILDING = "building"  # the note of progress once all is fetched
@@ -64,7 +65,7 @@ class Entry:
     license_weights: str
     archives: tuple[Archive, ...]
     files: tuple[Source, ...]
-    build: Build | None
+    builds: tuple[Build, ...]
     model: dict[str, Any] | None  # model.json; None while it is being written
 
     @property
@@ -80,21 +81,22 @@ class Entry:
     @property
     def source(self) -> str:
         """Where the model's main file comes from, as `market import` takes it."""
-        main = next(iter((self.build.inputs if self.build else {}).values()), None) or self.files[0]
+        inputs = [source for build in self.builds for source in build.inputs.values()]
+        main = (inputs or self.files)[0]
         archive = next(a for a in self.archives if a.file == main.archive)
         return f"{archive.source}/{main.inner}"
 
     def sources(self) -> list[Source]:
         """Every file that is taken out of an archive."""
-        return [*self.files, *(self.build.inputs.values() if self.build else ())]
+        return [*self.files, *(source for build in self.builds for source in build.inputs.values())]
 
 
-def load_entries(tier: str = "core", root: Path = STARTER) -> list[Entry]:
-    """The complete entries of a tier, the smallest first; a folder without its model.json is left out."""
+def load_entries(tiers: Collection[str] = TIERS, root: Path = STARTER) -> list[Entry]:
+    """The complete entries of these tiers, the smallest first; a folder without model.json is left out."""
     entries = [
         load_entry(folder.name, root) for folder in root.iterdir() if (folder / "listing.json").exists()
     ]
-    usable = [e for e in entries if e.tier == tier and e.model is not None]
+    usable = [e for e in entries if e.tier in tiers and e.model is not None]
     return sorted(usable, key=lambda e: (e.bytes, e.id))
 
 
@@ -124,7 +126,7 @@ def load_entry(entry_id: str, root: Path = STARTER) -> Entry:
         license_weights=data["license_weights"],
         archives=tuple(Archive(**archive) for archive in data["archives"]),
         files=tuple(_source(a, a["path"]) for a in artifacts if "from" in a),
-        build=_build(data.get("build"), [a["path"] for a in artifacts if "build" in a]),
+        builds=_builds(data.get("build", []), artifacts),
         model=_model(folder),
     )
 
@@ -137,11 +139,16 @@ def _source(data: dict[str, Any], path: str = "") -> Source:
     return Source(data["archive"], data["from"], data["size"], data["sha256"], path)
 
 
-def _build(data: dict[str, Any] | None, paths: list[str]) -> Build | None:
-    if data is None:
-        return None
-    inputs = {name: _source(source) for name, source in data["inputs"].items()}
-    return Build(data["builder"], inputs, data["options"], tuple(paths))
+def _builds(
+    data: dict[str, Any] | list[dict[str, Any]], artifacts: list[dict[str, Any]]
+) -> tuple[Build, ...]:
+    """One build or a list of them; each makes the artifacts that name its builder."""
+    found = []
+    for build in data if isinstance(data, list) else [data]:
+        inputs = {name: _source(source) for name, source in build["inputs"].items()}
+        paths = tuple(a["path"] for a in artifacts if a.get("build") == build["builder"])
+        found.append(Build(build["builder"], inputs, build["options"], paths))
+    return tuple(found)
 
 
 def _model(folder: Path) -> dict[str, Any] | None:
@@ -183,31 +190,30 @@ def assemble(
     out, parts = work / "out", work / "inputs"
     out.mkdir(parents=True)
     parts.mkdir()
-    wanted = {source: out / source.path for source in entry.files}
-    if entry.build is not None:
-        inputs = {name: parts / name for name in entry.build.inputs}
-        wanted |= {source: inputs[name] for name, source in entry.build.inputs.items()}
-    absent = {source: target for source, target in wanted.items() if source.sha256 not in have}
-    _fetch(entry, absent, cache, progress)
-    for source, target in wanted.items():
-        if source not in absent:
+    wanted = [(source, out / source.path) for source in entry.files]
+    for build in entry.builds:
+        wanted += [(source, parts / build.builder / name) for name, source in build.inputs.items()]
+    _fetch(entry, [one for one in wanted if one[0].sha256 not in have], cache, progress)
+    for source, target in wanted:
+        if source.sha256 in have:
             target.parent.mkdir(parents=True, exist_ok=True)
             # A copy: a builder may write here, and must not reach into the store through a link.
             shutil.copyfile(have[source.sha256], target)
-    if entry.build is not None:
-        _run_builder(entry, entry.build, inputs, out, builders, progress)
+    for build in entry.builds:
+        inputs = {name: parts / build.builder / name for name in build.inputs}
+        _run_builder(entry, build, inputs, out, builders, progress)
     return out
 
 
-def _fetch(entry: Entry, absent: Mapping[Source, Path], cache: Path, progress: Progress) -> None:
+def _fetch(entry: Entry, absent: list[tuple[Source, Path]], cache: Path, progress: Progress) -> None:
     """Fetch the archives of these files, counting bytes over all of them, and unpack them."""
-    archives = [a for a in entry.archives if any(s.archive == a.file for s in absent)]
+    archives = [a for a in entry.archives if any(s.archive == a.file for s, _ in absent)]
     total, before = sum(a.size for a in archives), 0
     for archive in archives:
         fetched = fetch_archive(archive, cache, _after(before, total, progress))
         members = [
             Member(source.inner, target, source.size, source.sha256)
-            for source, target in absent.items()
+            for source, target in absent
             if source.archive == archive.file
         ]
         unpack(fetched, members)

@@ -8,7 +8,7 @@ anything is fetched or built.
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,13 +77,13 @@ class ShelfStatus:
     items: list[ShelfItem] = field(default_factory=list)
 
 
-def ensure_items(db: Session, tier: str, only: Iterable[str] = (), root: Path = STARTER) -> None:
+def ensure_items(db: Session, tiers: Collection[str], only: Iterable[str] = (), root: Path = STARTER) -> None:
     """Write down which entries there are to fill; what is ready stays, all else waits again.
 
-    `tier` "none" leaves the shelf as it is. The caller commits; nothing may be filling meanwhile.
+    No tiers leave the shelf as it is. The caller commits; nothing may be filling meanwhile.
     """
     chosen = set(only)
-    entries = [e for e in load_entries(tier, root) if not chosen or e.id in chosen] if tier != "none" else []
+    entries = [e for e in load_entries(tiers, root) if not chosen or e.id in chosen]
     for position, entry in enumerate(entries):
         item = db.get(ShelfItem, entry.id) or ShelfItem(id=entry.id)
         item.position = position
@@ -290,7 +290,7 @@ def _drop_archives(engine: Engine, entry: Entry, folder: Path) -> None:
         db.rollback()
     needed = {
         a.file
-        for other in load_entries(entry.tier, entry.folder.parent)
+        for other in load_entries(root=entry.folder.parent)
         if other.id in open_ids
         for a in other.archives
     }

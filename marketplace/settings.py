@@ -48,7 +48,12 @@ SETTINGS = (
         "Database of the durable workflows; empty means workflows.db in the home.",
         "持久工作流的数据库；留空即主目录下的 workflows.db。",
     ),
-    Setting("shelf", "core", "Starter shelf to fill: core or none.", "要上架的起步货架：core 或 none。"),
+    Setting(
+        "shelf",
+        "core",
+        "Starter shelf to fill: core, voice (speech), both with a comma between, or none.",
+        "要上架的起步货架：core、voice（语音），两者以逗号并列，或 none。",
+    ),
     Setting(
         "shelf_only",
         "",
@@ -103,7 +108,7 @@ class Settings:
     public_url: str
     database_url: str
     workflow_database_url: str
-    shelf: str
+    shelf: tuple[str, ...]
     shelf_only: tuple[str, ...]
     download_cache: Path
     keep_downloads: bool
@@ -151,8 +156,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         public_url=raw["public_url"].rstrip("/"),
         database_url=raw["database_url"] or f"sqlite:///{home / 'market.db'}",
         workflow_database_url=raw["workflow_database_url"] or f"sqlite:///{home / 'workflows.db'}",
-        shelf=_choice(raw, "shelf", ("core", "none")),
-        shelf_only=tuple(filter(None, (part.strip() for part in raw["shelf_only"].split(",")))),
+        shelf=_tiers(raw),
+        shelf_only=_parts(raw["shelf_only"]),
         download_cache=Path(raw["download_cache"] or home / "cache" / "downloads").expanduser().absolute(),
         keep_downloads=bool(raw["download_cache"]),
         runtime=raw["runtime"],
@@ -181,6 +186,21 @@ def _integer(raw: Mapping[str, str], name: str, least: int, most: int) -> int:
             f"{variable(name)}={raw[name]!r}: a whole number from {least} to {most} is expected"
         )
     return value
+
+
+def _tiers(raw: Mapping[str, str]) -> tuple[str, ...]:
+    """The tiers of the shelf; none of them for `none`, which stands alone."""
+    tiers = _parts(raw["shelf"])
+    if tiers == ("none",):
+        return ()
+    if not tiers or not set(tiers) <= {"core", "voice"}:
+        expected = "core, voice, core,voice or none"
+        raise SettingError(f"{variable('shelf')}={raw['shelf']!r}: one of {expected} is expected")
+    return tiers
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, (part.strip() for part in text.split(","))))
 
 
 def _choice(raw: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:

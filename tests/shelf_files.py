@@ -92,15 +92,15 @@ def model_dir(listing_id: str) -> Path:
 
 
 def _builders() -> Builders:
-    from deployer.optimizer.convert import bert, linear_text
+    from deployer.optimizer.convert import BUILDERS
 
-    return {"bert-encoder": bert.build, "linear-text": linear_text.build}
+    return BUILDERS
 
 
 def _fingerprint(wanted: Entry) -> str:
     """Changes when the entry does, or what builds it."""
-    digest = hashlib.sha256(repr((wanted.archives, wanted.files, wanted.build, wanted.model)).encode())
-    if wanted.build is not None:
+    digest = hashlib.sha256(repr((wanted.archives, wanted.files, wanted.builds, wanted.model)).encode())
+    if wanted.builds:
         for path in sorted((ROOT / "deployer" / "optimizer" / "convert").glob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

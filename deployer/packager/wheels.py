@@ -14,6 +14,7 @@ from deployer.errors import PackagingFailed
 
 PACKAGES = (
     "httptools",
+    "lameenc",
     "msgspec",
     "numpy",
     "onnxruntime",

@@ -95,8 +95,8 @@ class App:
             "/v2/health/ready": self._ready,
         }
         worked: dict[str, Callable[[Request], Answering]] = {"/predict": self._predict}
-        for path, answer in openai.ROUTES.items():
-            worked[path] = partial(answer, name=name, predictor=predictor)
+        for path, route in openai.ROUTES.items():
+            worked[path] = partial(route.answer, name=name, predictor=predictor)
         for prefix in (model, model + "/versions/{version}"):
             told[prefix] = protocol.model_metadata
             told[prefix + "/ready"] = self._ready

@@ -30,6 +30,7 @@ Answering = Generator[Run | Response | bytes, Any, Response | None]
 QUEUE = 128  # requests that may wait, beyond those that run
 FRESH = 64  # works that one runner brings to their runs before it takes a batch
 GATHERING = 0.05  # of its last turn's time a runner awaits the next requests of those it has just answered
+FADING = 0.9  # of the level of requests after each turn
 QUICK = 200e-6  # CPU seconds: a route that costs less is worked in the event loop
 LIGHT = 4096  # bytes of a body that may be worked there
 SETTLED = 16  # requests after which a route's cost is believed
@@ -255,6 +256,7 @@ class Scheduler:
         self.jobs: set[Job] = set()  # those that are not done; the event loop's own
         self.batches: Counter[int] = Counter()  # runs by their number of requests
         self.seconds = 0.0  # of CPU, spent on jobs that are done
+        self._level = 0.0  # how many requests there are at a time, of late at most
         self._closing = False
         self._sleepers: list[_Sleeper] = []
         self._lane = Lane(self.batches, self._wake)
@@ -273,6 +275,7 @@ class Scheduler:
         if len(self.jobs) >= self.threads + QUEUE:
             raise self._overloaded()
         self.jobs.add(job)
+        self._level = max(self._level, len(self.jobs))
         (self._light if size <= LIGHT and job.cost.quick else self._lane).add(job)
 
     def resume(self, job: Job) -> None:
@@ -326,6 +329,7 @@ class Scheduler:
             if steps:
                 self.loop.call_soon_threadsafe(self._hand_over, steps)
             ended = time.perf_counter()
+            self._level = max(FADING * self._level, len(self.jobs))
             gathers_until = ended + GATHERING * (ended - began)
 
     def _sleep(self, sleeper: "_Sleeper", seconds: float | None) -> bool:
@@ -346,8 +350,7 @@ class Scheduler:
 
     def _enough(self, sleeper: "_Sleeper") -> bool:
         """Whether a runner should set to work: one who gathers awaits its share of all requests."""
-        waiting = len(self._lane)
-        return waiting >= (-(-len(self.jobs) // self.threads) if sleeper.gathers else 1)
+        return len(self._lane) >= (self._level / self.threads if sleeper.gathers else 1)
 
     def _wake(self) -> None:
         if not self._sleepers:

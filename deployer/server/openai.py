@@ -3,11 +3,12 @@
 import base64
 import time
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
 
+from deployer.server import sound
 from deployer.server.batching import Answering
 from deployer.server.errors import BadInput, Words
 from deployer.server.fields import texts_field
@@ -25,6 +26,23 @@ class Embedder(Protocol):
         """Vectors float32 [n, d] and the number of tokens read."""
 
 
+@runtime_checkable
+class Speaker(Protocol):
+    """A predictor that can answer /v1/audio/speech."""
+
+    rate: int
+    """Samples a second."""
+
+    def voice(self, name: Any, where: str) -> str:
+        """The name of a voice; raises BadInput."""
+
+    def phrases(self, text: str, *, where: str) -> list[Any]:
+        """A text in pieces that are said one by one."""
+
+    def say(self, phrase: Any, *, voice: str, speed: float) -> Work[Array]:
+        """The sound of a piece: float32 [samples] in -1 … 1."""
+
+
 class EmbeddingsRequest(msgspec.Struct):
     """The body of POST /v1/embeddings; fields that OpenAI adds later are let through."""
 
@@ -32,6 +50,17 @@ class EmbeddingsRequest(msgspec.Struct):
     input: str | list[Any]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None
+
+
+class SpeechRequest(msgspec.Struct):
+    """The body of POST /v1/audio/speech."""
+
+    model: str
+    input: str
+    voice: str
+    response_format: str = "mp3"
+    speed: Annotated[float, msgspec.Meta(ge=0.25, le=4.0)] = 1.0
+    stream_format: Literal["audio"] = "audio"
 
 
 def models(name: str, created: int) -> Response:
@@ -65,6 +94,23 @@ def embeddings(request: Request, name: str, predictor: Predictor) -> Answering:
     ]
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return json_response({"object": "list", "data": data, "model": name, "usage": usage}, tokens=tokens)
+
+
+def speech(request: Request, name: str, predictor: Predictor) -> Answering:
+    """POST /v1/audio/speech: the sound of a text, sent phrase by phrase as it is made."""
+    asked = read_json(request.body, SpeechRequest)
+    _check(asked.model, name)
+    if not isinstance(predictor, Speaker):
+        raise _cannot(name, predictor, Words("speech", "语音合成"))
+    encoder = sound.encoder(asked.response_format, predictor.rate, "response_format")
+    voice = predictor.voice(asked.voice, "voice")
+    for number, phrase in enumerate(predictor.phrases(asked.input, where="input")):
+        samples = yield from predictor.say(phrase, voice=voice, speed=asked.speed)
+        if not number:  # what can be refused has been by now
+            yield Response(content_type=sound.MEDIA_TYPES[asked.response_format], streams=True)
+        yield encoder.write(samples)
+    yield encoder.end()
+    return None
 
 
 def _texts(given: str | list[Any]) -> list[str]:
@@ -109,4 +155,21 @@ def now() -> int:
     return int(time.time())
 
 
-ROUTES: dict[str, Callable[..., Answering]] = {"/v1/embeddings": embeddings}
+class Route(NamedTuple):
+    """What answers a path, what a predictor must be able to do for it, and the body that it takes."""
+
+    answer: Callable[..., Answering]
+    able: type
+    body: type[msgspec.Struct]
+    summary: str
+
+
+ROUTES: dict[str, Route] = {
+    "/v1/embeddings": Route(embeddings, Embedder, EmbeddingsRequest, "Embed texts"),
+    "/v1/audio/speech": Route(speech, Speaker, SpeechRequest, "Say a text"),
+}
+
+
+def offered(predictor: Predictor) -> dict[str, Route]:
+    """The routes that a predictor has answers for."""
+    return {path: route for path, route in ROUTES.items() if isinstance(predictor, route.able)}

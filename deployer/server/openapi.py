@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import msgspec
+
+from deployer.server import openai
 from deployer.server.errors import BadInput, Words
 from deployer.server.fields import Body
 from deployer.server.http import Response, json_response
@@ -36,8 +39,12 @@ def document(name: str, predictor: Predictor) -> Response:
         "/healthz": {"get": _operation("Whether the server takes requests")},
         "/metrics": {"get": _operation("Counts for Prometheus")},
     }
-    if predictor.task == "feature-extraction":
-        paths["/v1/embeddings"] = {"post": _operation("Embed texts", _EMBEDDINGS)}
+    offered = openai.offered(predictor)
+    bodies, schemas = msgspec.json.schema_components(
+        [route.body for route in offered.values()], ref_template="#/components/schemas/{name}"
+    )
+    for (path, route), body in zip(offered.items(), bodies, strict=True):
+        paths[path] = {"post": _operation(route.summary, body)}
     return json_response(
         {
             "openapi": "3.1.0",
@@ -45,7 +52,7 @@ def document(name: str, predictor: Predictor) -> Response:
             "paths": paths,
             "components": {
                 "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-                "schemas": {"Problem": _PROBLEM},
+                "schemas": {"Problem": _PROBLEM, **schemas},
             },
             "security": [{"key": []}],
         }
@@ -98,19 +105,6 @@ def _infer_schema(inputs: list[TensorSpec]) -> dict[str, Any]:
         "properties": {"id": {"type": "string"}, "inputs": {"type": "array", "items": {"anyOf": tensors}}},
     }
 
-
-_EMBEDDINGS = {
-    "type": "object",
-    "required": ["model", "input"],
-    "properties": {
-        "model": {"type": "string"},
-        "input": {
-            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]
-        },
-        "encoding_format": {"enum": ["float", "base64"], "default": "float"},
-        "dimensions": {"type": "integer"},
-    },
-}
 
 _PROBLEM = {
     "type": "object",

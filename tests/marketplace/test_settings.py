@@ -21,6 +21,27 @@ def test_a_bad_value_names_its_variable(name: str, value: str) -> None:
         settings.load({f"MARKET_{name}": value})
 
 
+@pytest.mark.parametrize(
+    ("given", "tiers"),
+    [
+        ("", ("core",)),
+        ("core", ("core",)),
+        ("voice", ("voice",)),
+        ("core,voice", ("core", "voice")),
+        (" voice , core ", ("voice", "core")),
+        ("none", ()),
+    ],
+)
+def test_the_shelf_is_named_by_its_tiers(given: str, tiers: tuple[str, ...]) -> None:
+    assert settings.load({"MARKET_SHELF": given}).shelf == tiers
+
+
+@pytest.mark.parametrize("given", ["all", "core,none", "none,voice", ",", "core voice", "Core"])
+def test_a_shelf_that_there_is_not_is_refused(given: str) -> None:
+    with pytest.raises(settings.SettingError, match="core, voice"):
+        settings.load({"MARKET_SHELF": given})
+
+
 def test_socket_paths_stay_short_however_long_the_home_is() -> None:
     loaded = settings.load({"MARKET_HOME": "/tmp/" + "long/" * 40})
     assert len(str(loaded.run_dir)) < 60 or not str(loaded.run_dir).startswith(tempfile.gettempdir())

@@ -12,5 +12,7 @@ Builder = Callable[[dict[str, Path], Path, dict[str, Any], Progress], None]
 
 BUILDERS: dict[str, Builder] = {
     "bert-encoder": partial(worker.run, "deployer.optimizer.convert.bert"),
+    "join": partial(worker.run, "deployer.optimizer.convert.join"),
+    "lexicon-zh": partial(worker.run, "deployer.optimizer.convert.lexicon_zh"),
     "linear-text": partial(worker.run, "deployer.optimizer.convert.linear_text"),
 }
