@@ -45,8 +45,8 @@ lint: .venv/.ready-dev ## Check style and the direction of imports
 types: .venv/.ready-dev ## Check types
 	@$(BIN)/mypy
 
-bench: setup .venv/.ready-dev ## Print the figures as ratios measured in one run
-	@$(BIN)/python -m tests.benchmarks
+bench: setup .venv/.ready-dev ## Print the figures as ratios measured in one run (B=serving for all of the server's, B=soak for a long run)
+	@$(BIN)/python -m tests.benchmarks $(B)
 
 assets: ## Fetch the browser assets again
 	@rm -f web/static/vendor/.ready

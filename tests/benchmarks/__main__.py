@@ -1,15 +1,23 @@
-"""`python -m tests.benchmarks [--rounds N] [--json]`: how long the first answer takes, and against what.
+"""`python -m tests.benchmarks [serving | soak] [--rounds N] [--json]`: figures as ratios, taken side by side.
+
+Without a word: how long the first answer takes, and what serving costs in brief.
 
 A click is measured from the request to deploy to the first good answer through the gateway, with every
 file cached, against the server's own cold start. That is measured from spawning `python -m deployer.server`
 to its first good answer on /predict; its floor is a bare process that imports ONNX Runtime, opens the same
 graph and ends.
+
+serving  every figure of the server beside ONNX Runtime in this process and beside other servers, which are
+         installed on first use into the folder that keeps the tests' downloads; see tests/benchmarks/serving
+soak     --requests of mixed size to one server, and how its memory grows
 """
 
 import argparse
 import dataclasses
 import json
 import os
+import signal
+import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -17,17 +25,16 @@ from pathlib import Path
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 from tests.benchmarks.clicks import Clicker, shop_starts
-from tests.benchmarks.harness import Case, Row, first_answer, interleave, row, script, table
+from tests.benchmarks.harness import Case, Row, first_answer, graph_opened, interleave, row, table
+from tests.benchmarks.serving import rounds as serving
+from tests.benchmarks.serving import soak
+from tests.benchmarks.serving.models import MAKERS
+from tests.benchmarks.serving.peers import PEERS
+from tests.benchmarks.serving.rounds import Effort
 from tests.shelf_files import model_dir
 from tests.shop import Shop
 
 SERVED = ("en-minilm-l6-int8", "zh-sentiment")
-_FLOOR = """
-import sys, numpy, onnxruntime
-options = onnxruntime.SessionOptions()
-options.intra_op_num_threads = 1
-onnxruntime.InferenceSession(sys.argv[1], options)
-"""
 
 
 def cold_starts(sockets: Path, rounds: int) -> list[Row]:
@@ -39,7 +46,7 @@ def cold_starts(sockets: Path, rounds: int) -> list[Row]:
         body = manifest["examples"][0]["request"]
         floor, server = f"{listing}: graph opened", f"{listing}: server's cold start"
         cases: dict[str, Case] = {
-            floor: partial(script, _FLOOR, str(folder / manifest["files"]["model"])),
+            floor: partial(graph_opened, folder / manifest["files"]["model"]),
             server: partial(first_answer, folder, body, sockets),
         }
         found = interleave(cases, rounds)
@@ -71,21 +78,78 @@ def clicks(folder: Path, rounds: int) -> tuple[list[Row], str]:
     return rows, f"{clicker.parts()}\n{start}"
 
 
+def starts(rounds: int) -> tuple[list[Row], str]:
+    """Cold starts and clicks, and what those are made of."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as sockets:
+        rows = cold_starts(Path(sockets), rounds)
+        clicked, parts = clicks(Path(sockets), rounds)
+    return rows + clicked, parts
+
+
+def everything(given: argparse.Namespace) -> bool:
+    """What `make bench` prints."""
+    rows, parts = starts(given.rounds)
+    if not given.json:
+        print(table(rows), parts, "", sep="\n", flush=True)
+    report = serving.run(
+        Effort(min(given.rounds, 3), seconds=1.0, mixed=20_000, peers=given.peers, brief=True)
+    )
+    if given.json:
+        told = {"starts": [dataclasses.asdict(one) for one in rows], "serving": report.plain()}
+        print(json.dumps(told, indent=2))
+    else:
+        print(report.text())
+    return report.kept and all(one.kept for one in rows)
+
+
+def served(given: argparse.Namespace) -> bool:
+    """The serving benchmark in full."""
+    report = serving.run(Effort(given.rounds, seconds=2.5, mixed=100_000, peers=given.peers))
+    print(json.dumps(report.plain(), indent=2) if given.json else report.text())
+    return report.kept
+
+
+def soaked(given: argparse.Namespace) -> bool:
+    """The soak, told piece by piece."""
+    so_far = None
+    for so_far in soak.run(given.requests, given.model):
+        if not given.json:
+            print(so_far.pieces[-1].text(), flush=True)
+    assert so_far is not None
+    print(json.dumps(so_far.plain(), indent=2) if given.json else so_far.text())
+    return so_far.kept
+
+
+WHAT = {"all": everything, "serving": served, "soak": soaked}
+
+
 def main() -> int:
-    """Measure and print; exit code 1 when a ratio is above its limit."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    """Measure and print; exit code 1 when an aim is missed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("what", nargs="?", choices=WHAT, default="all")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument(
+        "--peers", type=_peers, default=tuple(PEERS), help="other servers, with commas between"
+    )
+    parser.add_argument("--no-peers", dest="peers", action="store_const", const=())
+    parser.add_argument("--requests", type=int, default=1_000_000, help="of the soak")
+    parser.add_argument("--model", choices=MAKERS, default="tiny", help="of the soak")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench-") as sockets:
-        rows = cold_starts(Path(sockets), given.rounds)
-        clicked, parts = clicks(Path(sockets), given.rounds)
-        rows += clicked
-    if given.json:
-        print(json.dumps([dataclasses.asdict(one) for one in rows], indent=2))
-    else:
-        print(table(rows), parts, sep="\n")
-    return 0 if all(one.kept for one in rows) else 1
+    # A stop by whoever started this ends the servers too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    return 0 if WHAT[given.what](given) else 1
+
+
+def _peers(names: str) -> tuple[str, ...]:
+    found = tuple(filter(None, names.split(",")))
+    if unknown := set(found) - set(PEERS):
+        raise argparse.ArgumentTypeError(f"not among {', '.join(PEERS)}: {', '.join(sorted(unknown))}")
+    return found
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
@@ -27,6 +28,7 @@ class Timing:
     cpu: float
 
 
+T = TypeVar("T")
 Case = Callable[[], Timing]
 
 
@@ -47,16 +49,16 @@ class Row:
         return self.limit is None or (self.ratio is not None and self.ratio <= self.limit)
 
 
-def interleave(cases: dict[str, Case], rounds: int, warm_ups: int = 1) -> dict[str, list[Timing]]:
+def interleave(cases: Mapping[str, Callable[[], T]], rounds: int, warm_ups: int = 1) -> dict[str, list[T]]:
     """Run every case once a round, each round starting with another one; warm-up rounds do not count."""
     names = list(cases)
-    found: dict[str, list[Timing]] = {name: [] for name in names}
+    found: dict[str, list[T]] = {name: [] for name in names}
     for turn in range(-warm_ups, rounds):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
-            timing = cases[name]()
+            measured = cases[name]()
             if turn >= 0:
-                found[name].append(timing)
+                found[name].append(measured)
     return found
 
 
@@ -80,10 +82,15 @@ def table(rows: Sequence[Row]) -> str:
         limit = "" if one.limit is None else f"{one.limit:.2f}"
         mark = "" if one.limit is None else "ok" if one.kept else "OVER"
         lines.append((one.name, f"{one.wall:.3f}", f"{one.cpu:.3f}", ratio, one.base, limit, mark))
+    return align(lines, right=(1, 2, 3, 5))
+
+
+def align(lines: Sequence[Sequence[str]], right: Collection[int]) -> str:
+    """Cells in columns; those of `right` end together, the others begin together."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
         "  ".join(
-            cell.rjust(width) if column in (1, 2, 3, 5) else cell.ljust(width)
+            cell.rjust(width) if column in right else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
@@ -157,6 +164,19 @@ def script(code: str, *arguments: str) -> Timing:
     before = _children_cpu()
     subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True)
     return Timing(time.perf_counter() - started, _children_cpu() - before)
+
+
+def graph_opened(graph: Path) -> Timing:
+    """The floor of a server's start: a bare process that imports ONNX Runtime, opens a graph and ends."""
+    return script(_FLOOR, str(graph))
+
+
+_FLOOR = """
+import sys, numpy, onnxruntime
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = 1
+onnxruntime.InferenceSession(sys.argv[1], options)
+"""
 
 
 def _children_cpu() -> float:
