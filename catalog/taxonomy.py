@@ -53,7 +53,13 @@ TASKS = _table(
         "feature-extraction",
         "语义向量",
         "Embeddings",
-        ("text-embedding", "embedding", "embeddings", "sentence-similarity", "向量", "嵌入"),
+        ("text-embedding", "embedding", "embeddings", "向量", "嵌入"),
+    ),
+    Term(
+        "sentence-similarity",
+        "句子相似度",
+        "Sentence similarity",
+        ("text-similarity", "semantic-similarity", "文本相似度", "语义相似"),
     ),
     Term(
         "voice-activity-detection",

@@ -71,6 +71,18 @@ def decode(data: bytes, where: str = "audio") -> tuple[Array, int]:
     return np.ascontiguousarray(frames.mean(axis=1, dtype=np.float32)), rate
 
 
+def decode_pcm(data: bytes, rate: int, where: str = "audio") -> Array:
+    """Bare samples, 16 bit little-endian, one channel, as float32 [samples]; raises BadInput."""
+    expected = Words("PCM of 16 bits, little-endian, one channel", "16 位小端单声道 PCM")
+    if len(data) % 2:
+        why = Words(f"has {len(data)} bytes, half a sample too many", f"有 {len(data)} 字节，多出半个样本")
+        raise BadInput(where, why, expected)
+    if len(data) > 2 * MAX_SECONDS * rate:
+        minutes = len(data) / 2 / rate / 60
+        raise BadInput(where, Words(f"lasts {minutes:.0f} minutes", f"长 {minutes:.0f} 分钟"), _EXPECTED)
+    return np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
+
+
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The chunks of a RIFF file; a length that runs past the end (a pipe's 0xFFFFFFFF) ends with it."""
     place = 12

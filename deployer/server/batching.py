@@ -29,7 +29,7 @@ Answering = Generator[Run | Response | bytes, Any, Response | None]
 
 QUEUE = 128  # requests that may wait, beyond those that run
 FRESH = 64  # works that one runner brings to their runs before it takes a batch
-GATHERING = 0.05  # of its last turn's time a runner awaits the next requests of those it has just answered
+GATHERING = 0.1  # of its last turn's time a runner awaits the next requests of those it has just answered
 FADING = 0.9  # of the level of requests after each turn
 QUICK = 200e-6  # CPU seconds: a route that costs less is worked in the event loop
 LIGHT = 4096  # bytes of a body that may be worked there

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Sequence
 from typing import Any
 
 from deployer.server.errors import BadInput, Words
@@ -86,6 +87,14 @@ def bool_field(body: Body, name: str, default: bool) -> bool:
         return value == "true"
     if not isinstance(value, bool):
         raise BadInput(name, Words("is neither true nor false", "既不是 true 也不是 false"), "true | false")
+    return value
+
+
+def choice_field(body: Body, name: str, default: str, choices: Sequence[str]) -> str:
+    """One of a few words; `default` when it is absent."""
+    value = body.get(name, default)
+    if not isinstance(value, str) or value not in choices:
+        raise BadInput(name, Words("is none of its choices", "不在可选值之列"), " | ".join(choices))
     return value
 
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeVar, overload
 
 import msgspec
@@ -75,7 +76,7 @@ def read_json(data: bytes, kind: type[T]) -> T: ...
 def read_json(data: bytes, kind: Any = Any) -> Any:
     """Decode JSON, strictly: no NaN, no depth beyond Python's stack; names the place that is wrong."""
     try:
-        return msgspec.json.decode(data, type=kind)
+        return _decoder(kind).decode(data)
     except msgspec.ValidationError as error:
         said, _, place = str(error).partition(" - at `$")
         where = place.rstrip("`").lstrip(".") or "body"
@@ -87,6 +88,11 @@ def read_json(data: bytes, kind: Any = Any) -> Any:
     except msgspec.DecodeError as error:
         said = str(error).removeprefix("JSON is malformed: ")
         raise Problem("bad-json", Words(f"{said}.", f"{said}。")) from error
+
+
+@lru_cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
 
 
 def read_object(data: bytes) -> dict[str, Any]:

@@ -104,8 +104,13 @@ def tensor(
     channels: str = "RGB",
     layout: str = "NCHW",
 ) -> Array:
-    """float32 [1, 3, h, w] or [1, h, w, 3]: (pixel × scale - mean) / std in the order of `channels`."""
+    """float32 [1, 3, h, w] or [1, h, w, 3]: (pixel × scale - mean) / std in the order of `channels`.
+
+    A grey picture has one channel.
+    """
     pixels = np.asarray(picture, dtype=np.float32)
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
     if channels == "BGR":
         pixels = pixels[:, :, ::-1]
     factor = np.float32(scale) / np.asarray(std, np.float32)

@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deployer.server.errors import BadInput, BadModel, Words
 from deployer.server.model import Model
 from deployer.server.signature import Array, TensorSpec
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding
 
 DEFAULT_MAX_TOKENS = 512
 TEXTS_SCHEMA: dict[str, Any] = {
@@ -69,12 +72,17 @@ class TextEncoder:
 
     def encode(self, texts: Sequence[str], *, where: str, truncate: bool = False) -> list[Tokens]:
         """Tokens of each text; a text beyond the context is cut when asked for, else refused."""
+        found = self.encodings(texts, where=where, truncate=truncate)
+        return [Tokens(item.ids, item.type_ids) for item in found]
+
+    def encodings(self, texts: Sequence[str], *, where: str, truncate: bool = False) -> "list[Encoding]":
+        """The same with each token's place in its text, as the tokenizer gives it."""
         tokenizer = self._cutting if truncate else self._tokenizer
-        found = [Tokens(item.ids, item.type_ids) for item in tokenizer.encode_batch(list(texts))]
-        for index, tokens in enumerate(found):
-            if len(tokens.ids) > self.max_tokens:
+        found: list[Encoding] = tokenizer.encode_batch(list(texts))
+        for index, item in enumerate(found):
+            if len(item) > self.max_tokens:
                 place = f"{where}[{index}]" if len(found) > 1 else where
-                raise self._too_long(place, len(tokens.ids))
+                raise self._too_long(place, len(item))
         return found
 
     def _too_long(self, place: str, count: int) -> BadInput:

@@ -12,6 +12,8 @@ from catalog.errors import UnknownTask
         ("vad", "voice-activity-detection"),
         ("text-embedding", "feature-extraction"),
         ("image-to-text", "image-to-text"),
+        ("sentence-similarity", "sentence-similarity"),
+        ("文本相似度", "sentence-similarity"),
         (" ner ", "token-classification"),
         ("文字识别", "image-to-text"),
     ],

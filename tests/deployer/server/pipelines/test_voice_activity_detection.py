@@ -1,11 +1,13 @@
-"""Finding speech: the shelf's model on speech and noise, block by block like frame by frame, at any rate."""
+"""Finding speech: the shelf's model on speech and noise, in blocks, frames and streams, at any rate."""
 
+import itertools
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployer.examples import check
@@ -129,3 +131,122 @@ def test_hysteresis_keeps_a_segment_open_over_a_dip() -> None:
     assert of(*[0.4] * 8) == [(2, 30)]
     assert of(*[0.1] * 3) == [(2, 25)]
     assert of(*[0.1] * 8) == [(2, 12), (20, 30)]
+
+
+# Streams.
+
+
+def pcm(samples: np.ndarray) -> bytes:
+    return (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
+
+
+def stream(model: SpeechFinder, data: bytes, rate: int, cuts: list[int], **more: Any) -> list[dict[str, Any]]:
+    """The segments that the events of a stream tell, sent in pieces that end at the cuts."""
+    edges = [0, *sorted(2 * cut for cut in cuts if 2 * cut < len(data)), len(data)]
+    state, events = None, []
+    for start, end in itertools.pairwise(edges):
+        body = {"audio": data[start:end], "rate": rate, "state": state, **more}
+        answer = finish(model.predict(body))
+        state = answer["state"]
+        events += answer["events"]
+        assert answer["speaking"] == (len(events) % 2 == 1)
+    answer = finish(model.predict({"audio": b"", "state": state, "last": True, **more}))
+    assert answer["state"] is None and not answer["speaking"]
+    events += answer["events"]
+    assert [event["type"] for event in events] == ["start", "end"] * (len(events) // 2)
+    times = [event["time"] for event in events]
+    return [{"start": a, "end": b} for a, b in zip(times[::2], times[1::2], strict=True)]
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    cuts=st.lists(st.integers(0, 90_000), max_size=12),
+    silence=st.sampled_from([0, 100, 1000]),
+    pad=st.sampled_from([0, 30, 400]),
+)
+def test_a_stream_in_pieces_tells_what_the_whole_does(
+    model: SpeechFinder, cuts: list[int], silence: int, pad: int
+) -> None:
+    """Two recordings with noise between, and pieces of any size."""
+    more = {"min_silence_ms": silence, "pad_ms": pad}
+    sound = np.concatenate([speech(), np.random.default_rng(3).normal(0, 0.01, 9000), speech()[5000:20_000]])
+    whole = finish(model.predict({"audio": wav(sound, 16_000), **more}))["segments"]
+    assert whole
+    assert stream(model, pcm(sound), 16_000, cuts, **more) == whole
+
+
+def test_a_stream_of_ten_milliseconds_a_piece(model: SpeechFinder) -> None:
+    whole = finish(model.predict({"audio": wav(speech(), 16_000)}))["segments"]
+    assert stream(model, pcm(speech()), 16_000, list(range(160, speech().size, 160))) == whole
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
+def test_a_stream_may_have_another_rate(model: SpeechFinder, rate: int) -> None:
+    sound = resample(speech(), 16_000, rate)
+    whole = finish(model.predict({"audio": wav(sound, rate)}))["segments"]
+    once = stream(model, pcm(sound), rate, [])
+    assert stream(model, pcm(sound), rate, list(range(777, sound.size, 1999))) == once
+    assert len(once) == len(whole) == 2
+    for one, other in zip(once, whole, strict=True):
+        assert one == pytest.approx(other, abs=0.033)  # a frame
+
+
+def test_a_stream_over_http(serve: Serve) -> None:
+    server = serve(model_dir(LISTING))
+    whole = server.predict(body("audio", wav(speech(), 16_000)))["segments"]
+    state, events = None, []
+    for start in range(0, speech().size, 8000):
+        piece = wav(speech()[start : start + 8000], 16_000)
+        answer = server.predict(body("audio", piece, state=state))
+        state, events = answer["state"], events + answer["events"]
+    form = {"audio": ("rest", b""), "rate": (None, "16000"), "state": (None, state), "last": (None, "true")}
+    events += server.client.post("/predict", files=form).json()["events"]
+    assert [event["time"] for event in events] == [
+        edge for one in whole for edge in (one["start"], one["end"])
+    ]
+    document = server.client.get("/openapi.json").json()
+    schema = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert {"rate", "state", "last"} <= set(schema["properties"])
+    assert (
+        "state: is not a state of such a stream" in server.refuse(body("audio", b"", state="AAAA"))["detail"]
+    )
+    said = server.refuse(body("audio", piece, state=5), "zh")["detail"]
+    assert "state：不是此类音频流的状态" in said
+
+
+@pytest.mark.parametrize(
+    ("sent", "where", "why"),
+    [
+        ({"audio": b"\0\0\0", "rate": 16_000, "state": None}, "audio", "half a sample"),
+        ({"audio": b"\0\0", "rate": 1000, "state": None}, "rate", "in range"),
+        ({"audio": b"\0\0", "rate": 17_000, "state": None}, "audio", "is at 17000 Hz"),
+        ({"audio": b"\0\0", "rate": 8000, "state": "begun"}, "audio", "its stream began at 16000"),
+        ({"audio": b"\0\0", "state": None}, "audio", "not a WAV"),
+        ({"audio": 5, "state": None}, "audio", "no bytes"),
+        ({"audio": b"\0\0", "rate": 16_000, "last": "perhaps"}, "last", "neither true nor false"),
+        ({"audio": b"", "rate": 16_000}, "audio", "is empty"),
+        ({"audio": b"\0" * 57_600_002, "rate": 8000}, "audio", "lasts 60 minutes"),
+    ],
+)
+def test_pieces_that_are_refused(model: SpeechFinder, sent: dict[str, Any], where: str, why: str) -> None:
+    if sent.get("state") == "begun":
+        sent["state"] = finish(model.predict({"audio": b"\0\0", "rate": 16_000, "state": None}))["state"]
+    with pytest.raises(BadInput) as refused:
+        finish(model.predict(sent))
+    assert refused.value.where == where
+    assert why in refused.value.why.en
+
+
+def test_bare_samples_are_a_recording_too(model: SpeechFinder) -> None:
+    straight = finish(model.predict({"audio": wav(speech(), 16_000)}))
+    assert finish(model.predict({"audio": pcm(speech()), "rate": 16_000})) == straight
+
+
+def test_one_call_may_be_a_whole_stream(model: SpeechFinder) -> None:
+    answer = finish(model.predict({"audio": wav(speech(), 16_000), "last": True}))
+    assert [event["type"] for event in answer["events"]] == ["start", "end"] * 2
+    assert finish(model.predict({"audio": "", "last": True})) == {
+        "events": [],
+        "speaking": False,
+        "state": None,
+    }
