@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from marketplace.gateway.usage import Usage
 from marketplace.gateway.wire import Headers, Limits, encode_head, end_to_end, find, log
 
 _SAFE = (b"GET", b"HEAD", b"OPTIONS")
+_MODEL_FIELD = re.compile(rb'(?i)content-disposition:[^\r\n]*[;\s]name="?model"?(?:[;\s]|$)')
+MOST_PARTS, LONGEST_NAME = 64, 200  # of a form; bytes
 _FORWARDED = frozenset(
     {
         b"host",
@@ -221,7 +224,9 @@ class Gateway:
                 allow="POST",
             )
         body = await self._collect(client, request, self.table.max_body)
-        await self._to_replica(client, request, _model_named(body), path.encoded(path.path), body)
+        form = find(request.headers, b"content-type")
+        name = _form_model(body, form) if form.lower().startswith(b"multipart/") else _model_named(body)
+        await self._to_replica(client, request, name, path.encoded(path.path), body)
 
     async def _to_replica(
         self, client: Client, request: Request, deployment: str, path: bytes, body: bytes | None = None
@@ -413,6 +418,19 @@ def _model_named(body: bytes) -> str:
     if not isinstance(name, str) or not name:
         raise Refusal(400, "model-missing")
     return name
+
+
+def _form_model(body: bytes, content_type: bytes) -> str:
+    """The field `model` of a multipart form, as recordings are sent; refuses a form without one."""
+    boundary = re.search(rb'boundary="?([^";\s]{1,70})', content_type)
+    if boundary:
+        for part in body.split(b"--" + boundary[1])[1:MOST_PARTS]:
+            head, _, value = part.partition(b"\r\n\r\n")
+            if _MODEL_FIELD.search(head[:1000]):
+                name = value.removesuffix(b"\r\n")
+                if 0 < len(name) <= LONGEST_NAME:
+                    return name.decode("utf-8", "replace")
+    raise Refusal(400, "model-missing")
 
 
 async def _send_json(client: Client, request: Request, answer: object) -> None:

@@ -164,6 +164,26 @@ def test_openai_client(place: House) -> None:
         assert bad.value.code == "model-missing"
 
 
+def test_openai_forms_name_their_model_in_a_field(place: House) -> None:
+    with openai.OpenAI(base_url=f"http://127.0.0.1:{place.port}/v1", api_key=KEY, max_retries=0) as client:
+        sent = {"file": ("a.wav", b'RIFF\r\n--x\r\nname="model"\r\n\r\nnone', "audio/wav")}
+        answer = client.post(
+            "/audio/transcriptions",
+            body={"model": "echo"},
+            files=sent,
+            options={"headers": {"Content-Type": "multipart/form-data"}},
+            cast_to=object,
+        )
+        assert answer
+        with pytest.raises(openai.NotFoundError) as unknown:
+            client.audio.transcriptions.create(model="none", file=sent["file"])
+        assert unknown.value.code == "unknown-deployment"
+    kind = "multipart/form-data; boundary=b"
+    for body in (b"", b"--b--", b'--b\r\nContent-Disposition: form-data; name="models"\r\n\r\necho\r\n--b--'):
+        status, _, refused = place.call("POST", "/v1/audio/transcriptions", body, Content_Type=kind)
+        assert (status, json.loads(refused)["error"]["code"]) == (400, "model-missing")
+
+
 def test_openai_stream_arrives_word_by_word(place: House) -> None:
     place.replica.gate.clear()
     with openai.OpenAI(base_url=f"http://127.0.0.1:{place.port}/v1", api_key=KEY) as client:
