@@ -7,7 +7,7 @@ BIN := .venv/bin
 export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run test lint types bench assets setup constraints clean
+.PHONY: help run test lint types bench fuzz assets setup constraints clean
 .DEFAULT_GOAL := help
 
 help: ## List what can be made
@@ -47,6 +47,9 @@ types: .venv/.ready-dev ## Check types
 
 bench: setup .venv/.ready-dev ## Print the figures as ratios measured in one run (B=serving for all of the server's, B=soak for a long run)
 	@$(BIN)/python -m tests.benchmarks $(B)
+
+fuzz: setup .venv/.ready-dev ## Fuzz the server's decoders for a minute each
+	@FUZZ_SECONDS=60 $(BIN)/python -m pytest tests/deployer/server/test_fuzz.py
 
 assets: ## Fetch the browser assets again
 	@rm -f web/static/vendor/.ready

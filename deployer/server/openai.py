@@ -162,11 +162,15 @@ class Route(NamedTuple):
     able: type
     body: type[msgspec.Struct]
     summary: str
+    takes: str = "application/json"
+    gives: tuple[str, ...] = ("application/json",)
 
 
 ROUTES: dict[str, Route] = {
     "/v1/embeddings": Route(embeddings, Embedder, EmbeddingsRequest, "Embed texts"),
-    "/v1/audio/speech": Route(speech, Speaker, SpeechRequest, "Say a text"),
+    "/v1/audio/speech": Route(
+        speech, Speaker, SpeechRequest, "Say a text", gives=tuple(sound.MEDIA_TYPES.values())
+    ),
 }
 
 

@@ -35,6 +35,7 @@ class Tensors(GraphPredictor):
             self.schema = {
                 "type": "object",
                 "properties": {"rows": rows, "inputs": inputs},
+                "anyOf": [{"required": ["rows"]}, {"required": ["inputs"]}],
                 "x-field": "rows",
             }
 
