@@ -209,6 +209,6 @@ def load(model: Model) -> "LexicalAnalysis | EncoderTagger":
         return EncoderTagger(model)
     if not model.has("transitions"):
         raise BadModel(
-            "token-classification takes the role `tokenizer`, or `transitions` for models like LAC"
+            "neither the role `tokenizer` nor the role `transitions` (of models like LAC) is there"
         )
     return LexicalAnalysis(model)

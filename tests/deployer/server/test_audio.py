@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployer.server.audio import decode, resample
+from deployer.server.audio import decode, decode_pcm, resample
 from deployer.server.errors import BadInput
 
 PCM, ALAW, FLOAT, EXTENSIBLE = 1, 6, 3, 0xFFFE
@@ -122,3 +122,11 @@ def test_any_rate_gives_as_many_seconds(rate: int, count: int) -> None:
     found = resample(np.ones(count, np.float32), rate, 16_000)
     assert found.size == -(-count * 16_000 // rate)
     assert np.isfinite(found).all()
+
+
+def test_bare_samples() -> None:
+    assert decode_pcm(b"\x00\x00\xff\x7f\x00\x80", 8000).tolist() == [0.0, 32767 / 32768, -1.0]
+    assert decode_pcm(b"", 8000).size == 0
+    for data, said in ((b"\0", "half a sample"), (bytes(2 * 4000 * 3601), "lasts 60 minutes")):
+        with pytest.raises(BadInput, match=said):
+            decode_pcm(data, 4000)

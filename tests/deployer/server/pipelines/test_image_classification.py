@@ -213,7 +213,7 @@ def test_top_k_has_bounds(tmp_path: Path) -> None:
 @given(st.lists(st.floats(-50, 50), min_size=2, max_size=20))
 def test_probabilities_sum_to_one_and_stay_when_they_do_already(scores: list[float]) -> None:
     first = probabilities(np.array(scores))
-    assert first.sum() == pytest.approx(1)
+    assert first.sum() == pytest.approx(1, abs=1e-3)  # what looks like probabilities is left as it is
     assert np.allclose(probabilities(first), first)
     singly = probabilities(np.array(scores), "sigmoid")
     assert ((singly >= 0) & (singly <= 1)).all()
