@@ -2,6 +2,7 @@
 
 import base64
 import time
+import uuid
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -13,9 +14,13 @@ from deployer.server.batching import Answering
 from deployer.server.errors import BadInput, Words
 from deployer.server.fields import texts_field
 from deployer.server.http import Request, Response, json_response, read_json
+from deployer.server.moderation import Moderation
 from deployer.server.predictor import Predictor, Work
 from deployer.server.problems import Problem
 from deployer.server.signature import Array
+
+MOST_MODERATED = 32  # texts or pictures in a request
+_MODERATED = {"text-classification": "text", "image-classification": "image"}  # field of /predict by task
 
 
 @runtime_checkable
@@ -43,6 +48,13 @@ class Speaker(Protocol):
         """The sound of a piece: float32 [samples] in -1 … 1."""
 
 
+@runtime_checkable
+class Moderator(Protocol):
+    """A classifier that can answer /v1/moderations, if its manifest says what its labels stand for."""
+
+    moderation: Moderation | None
+
+
 class EmbeddingsRequest(msgspec.Struct):
     """The body of POST /v1/embeddings; fields that OpenAI adds later are let through."""
 
@@ -50,6 +62,13 @@ class EmbeddingsRequest(msgspec.Struct):
     input: str | list[Any]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None
+
+
+class ModerationsRequest(msgspec.Struct):
+    """The body of POST /v1/moderations: texts, or objects of the types text and image_url."""
+
+    model: str
+    input: str | list[Any]
 
 
 class SpeechRequest(msgspec.Struct):
@@ -155,25 +174,83 @@ def now() -> int:
     return int(time.time())
 
 
+def moderations(request: Request, name: str, predictor: Predictor) -> Answering:
+    """POST /v1/moderations; refuses inputs that the classifier has no eyes for."""
+    asked = read_json(request.body, ModerationsRequest)
+    _check(asked.model, name)
+    rule = predictor.moderation if isinstance(predictor, Moderator) else None
+    kind = _MODERATED.get(predictor.task)
+    if rule is None or kind is None:
+        raise _cannot(name, predictor, Words("moderation", "内容审核"))
+    items = asked.input if isinstance(asked.input, list) else [asked.input]
+    if not 1 <= len(items) <= MOST_MODERATED:
+        why = Words(f"has {len(items)} items", f"有 {len(items)} 项")
+        raise BadInput("input", why, f"1 … {MOST_MODERATED}")
+    results, tokens = [], 0
+    for number, item in enumerate(items):
+        value = _moderated(item, kind, f"input[{number}]")
+        whole = {"top_k": 1000} if kind == "image" else {}
+        answer = yield from predictor.predict({kind: value, **whole})
+        results.append(rule.judge(_scores(answer), kind))
+        tokens += answer.get("usage", {}).get("prompt_tokens", 0)
+    id = f"modr-{uuid.uuid4().hex[:24]}"
+    return json_response({"id": id, "model": name, "results": results}, tokens=tokens)
+
+
+def _moderated(item: Any, kind: str, where: str) -> Any:
+    """A text, or the bytes of a picture in a data: URL; nothing is fetched from elsewhere."""
+    given = item
+    if isinstance(item, dict):
+        found = {"text": item.get("text"), "image_url": item.get("image_url")}.get(str(item.get("type")))
+        given = found.get("url") if isinstance(found, dict) else found
+    is_picture = isinstance(given, str) and isinstance(item, dict) and item.get("type") == "image_url"
+    if not isinstance(given, str) or is_picture != (kind == "image"):
+        wanted = '{"type": "image_url", "image_url": {"url": "data:…"}}' if kind == "image" else "string"
+        raise BadInput(where, Words(f"is no {kind}", "不是图片" if kind == "image" else "不是文本"), wanted)
+    if is_picture and not given.startswith("data:"):
+        why = Words("is at an address, from which nothing is fetched", "是网址，服务不会去获取")
+        raise BadInput(where, why, "data:image/…;base64,…")
+    return given
+
+
+def _scores(answer: dict[str, Any]) -> dict[str, float]:
+    """Scores by label of a classifier's answer about one thing."""
+    results = answer["results"]
+    if "scores" in results[0]:
+        return dict(results[0]["scores"])
+    return {result["label"]: result["score"] for result in results}
+
+
 class Route(NamedTuple):
     """What answers a path, what a predictor must be able to do for it, and the body that it takes."""
 
     answer: Callable[..., Answering]
-    able: type
+    able: Callable[[Predictor], bool]
     body: type[msgspec.Struct]
     summary: str
     takes: str = "application/json"
     gives: tuple[str, ...] = ("application/json",)
 
 
+def _moderates(predictor: Predictor) -> bool:
+    return (
+        isinstance(predictor, Moderator) and predictor.moderation is not None and predictor.task in _MODERATED
+    )
+
+
 ROUTES: dict[str, Route] = {
-    "/v1/embeddings": Route(embeddings, Embedder, EmbeddingsRequest, "Embed texts"),
+    "/v1/embeddings": Route(embeddings, lambda p: isinstance(p, Embedder), EmbeddingsRequest, "Embed texts"),
+    "/v1/moderations": Route(moderations, _moderates, ModerationsRequest, "Judge texts or pictures"),
     "/v1/audio/speech": Route(
-        speech, Speaker, SpeechRequest, "Say a text", gives=tuple(sound.MEDIA_TYPES.values())
+        speech,
+        lambda p: isinstance(p, Speaker),
+        SpeechRequest,
+        "Say a text",
+        gives=tuple(sound.MEDIA_TYPES.values()),
     ),
 }
 
 
 def offered(predictor: Predictor) -> dict[str, Route]:
     """The routes that a predictor has answers for."""
-    return {path: route for path, route in ROUTES.items() if isinstance(predictor, route.able)}
+    return {path: route for path, route in ROUTES.items() if route.able(predictor)}

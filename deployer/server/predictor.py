@@ -25,6 +25,7 @@ from deployer.server.fields import Body, utf8
 from deployer.server.graph import Outputs, Run
 from deployer.server.http import to_json
 from deployer.server.model import Model
+from deployer.server.moderation import Moderation
 from deployer.server.signature import Array, TensorSpec
 
 T = TypeVar("T")
@@ -59,6 +60,7 @@ class GraphPredictor:
     def __init__(self, model: Model, role: str = "model") -> None:
         self.model = model
         self.graph = model.graph(role)
+        self.moderation = Moderation.of(model.options)
         self.inputs = self.graph.inputs
         self.outputs = self.graph.outputs
 
