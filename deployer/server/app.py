@@ -17,7 +17,7 @@ from deployer.server.errors import BadInput, Words
 from deployer.server.front import Exchange
 from deployer.server.http import Request, Response, json_response, read_form, read_object
 from deployer.server.metrics import Metrics
-from deployer.server.predictor import Predictor
+from deployer.server.predictor import Predictor, ReadsCsv
 from deployer.server.problems import Problem
 
 DEADLINE = 900.0  # seconds for an answer, the wait for its turn included; the gateway waits as long
@@ -269,6 +269,8 @@ class App:
             body = read_form(request)
         elif kind.startswith(("image/", "audio/")) or kind == "application/octet-stream":
             body = {main: request.body}
+        elif kind == "text/csv" and isinstance(self.predictor, ReadsCsv):
+            body = self.predictor.read_csv(request.body, request.charset)
         elif kind in ("", "application/json") or kind.endswith("+json") or _looks_like_json(request):
             body = read_object(request.body)
         else:

@@ -39,6 +39,12 @@ class Request:
         """The content type without parameters; empty when none was sent."""
         return self.header(b"content-type").partition(";")[0].strip().lower()
 
+    @property
+    def charset(self) -> str:
+        """The charset that the content type names; empty when it names none."""
+        found = re.search(r";\s*charset=\"?([^\s;\"]{1,40})", self.header(b"content-type"), re.IGNORECASE)
+        return found[1] if found else ""
+
 
 @dataclass(slots=True)
 class Response:

@@ -112,20 +112,6 @@ class Model:
                 log.warning("prepared graph cannot be used", extra={"role": role, "cause": str(error)[:300]})
         return ort.InferenceSession(str(path), session_options(threads), providers=providers)
 
-    def labels(self, graph: Graph | None = None) -> list[str]:
-        """Class names from the file `labels`, else options.labels, else the graph's metadata."""
-        if self.has("labels"):
-            found: Any = self.json("labels")
-        elif "labels" in self.options:
-            found = self.options["labels"]
-        else:
-            found = json.loads(metadata(graph).get("labels", "[]"))
-        if isinstance(found, dict):  # {"0": "cat"} as in id2label
-            found = [found[key] for key in sorted(found, key=int)]
-        if not found:
-            raise BadModel("no labels: give a file `labels`, options.labels or metadata in the graph")
-        return [str(label) for label in found]
-
 
 def session_options(threads: int) -> "onnxruntime.SessionOptions":
     """Settings that every session of ours has."""

@@ -238,12 +238,11 @@ def _cast_float(where: str, values: Array, spec: TensorSpec) -> Array:
         raise BadInput(where, _NO_NUMBER, str(spec))
     dtype = np.dtype(np.float32) if spec.datatype == "BF16" else DTYPES[spec.datatype]
     flat = values.reshape(-1)
-    if values.dtype.kind == "f" and not flat.dot(flat) < _SAFE[spec.datatype]:
-        with np.errstate(over="ignore"):
-            finite = np.isfinite(values.astype(dtype)).all()
-        if not finite:
-            raise BadInput(where, Words("holds a number out of range", "含有超出范围的数"), str(spec))
-    single = values.astype(dtype)
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused
+        single = values.astype(dtype)
+        safe = values.dtype.kind != "f" or flat.dot(flat) < _SAFE[spec.datatype]
+    if not safe and not np.isfinite(single).all():
+        raise BadInput(where, Words("holds a number out of range", "含有超出范围的数"), str(spec))
     return bfloat16.from_float32(single) if spec.datatype == "BF16" else single
 
 

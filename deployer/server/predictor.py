@@ -15,7 +15,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -49,6 +49,14 @@ class Predictor(Protocol):
 
     def close(self) -> None:
         """Let go of what the model holds."""
+
+
+@runtime_checkable
+class ReadsCsv(Protocol):
+    """A predictor that also takes its body as a CSV file."""
+
+    def read_csv(self, data: bytes, charset: str) -> Body:
+        """The file as a body of `predict`; raises BadInput."""
 
 
 class GraphPredictor:

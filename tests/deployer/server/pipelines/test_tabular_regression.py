@@ -97,3 +97,21 @@ def test_texts_are_no_numbers(tmp_path: Path) -> None:
     )
     with pytest.raises(BadModel, match="no output of numbers"):
         load(write_model(tmp_path / "m", model, TASK))
+
+
+def test_a_table_as_a_csv_file(serve: Serve, tmp_path: Path) -> None:
+    fitted = LinearRegression().fit(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), np.array([1.0, 2.0, 3.0]))
+    server = serve(matrix_model(tmp_path / "m", TASK, fitted, 2, columns=["面积", "楼层"]))
+    wanted = server.predict({"rows": [[1, 2], [3, 4]]})
+    text = "面积,楼层\n1,2\n3,4\n"
+    for kind, body in (
+        ("text/csv", text.encode()),
+        ("text/csv; charset=gbk", text.encode("gbk")),
+        ('text/csv; charset="GBK"', text.encode("gbk")),
+    ):
+        answer = server.client.post("/predict", content=body, headers={"Content-Type": kind})
+        assert answer.status_code == 200, answer.text
+        assert answer.json() == wanted
+    for kind, body in (("text/csv", text.encode("gbk")), ("text/csv; charset=martian", text.encode())):
+        answer = server.client.post("/predict", content=body, headers={"Content-Type": kind})
+        assert (answer.status_code, answer.json()["code"]) == (400, "bad-input")
