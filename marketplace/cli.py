@@ -7,6 +7,7 @@ need themselves, so that the command starts at once.
 
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -232,9 +233,14 @@ def deploy(
         "JSON 文件，原样发给 /predict；- 为标准输入。", "JSON file for /predict as it is; - is stdin."
     ),
 )
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help=_text("把回答里的声音存到文件。", "File for the sound of the answer."),
+)
 @as_json
-def call(deployment: str, json_out: bool, **inputs: Any) -> None:
-    """Call a deployment; prints the answer as JSON, with or without --json."""
+def call(deployment: str, json_out: bool, output: Path | None, **inputs: Any) -> None:
+    """Call a deployment; prints the answer as JSON, with or without --json, less the sound that is kept."""
     from marketplace.client import opened
 
     body = _request_body(inputs)
@@ -246,7 +252,20 @@ def call(deployment: str, json_out: bool, **inputs: Any) -> None:
             headers={"Content-Type": "application/json"},
             timeout=900,
         )
+    if output is not None:
+        _keep_sound(answer, output)
     data_json(answer)
+
+
+def _keep_sound(answer: dict[str, Any], output: Path) -> None:
+    """Move the sound of an answer into a file; refuses an answer without one."""
+    import base64
+
+    sound = answer.get("audio")
+    if not isinstance(sound, dict) or "base64" not in sound:
+        raise click.ClickException(say("回答里没有声音。", "The answer holds no sound."))
+    output.write_bytes(base64.b64decode(sound["base64"]))
+    answer["audio"] = {"file": str(output)}
 
 
 @main.command(help=_text("列出全部部署。", "List all deployments."))

@@ -14,7 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from marketplace import terminal
+from marketplace import cli, terminal
 from marketplace.cli import main
 from marketplace.client import Refused, Shop
 from tests.marketplace.peers import KEY, House, Raw, house, read_head
@@ -176,6 +176,16 @@ def test_call_sends_what_a_person_has(place: House, monkeypatch: pytest.MonkeyPa
         answer = json.loads(result.stdout)
         assert (answer["method"], answer["path"]) == ("POST", "/predict")
         assert json.loads(answer["body"].encode("latin-1")) == body
+
+
+def test_call_keeps_the_sound_of_an_answer(tmp_path: Path) -> None:
+    answer = {"audio": {"base64": base64.b64encode(b"RIFF").decode()}, "duration": 1.0}
+    cli._keep_sound(answer, tmp_path / "said.wav")
+    assert (tmp_path / "said.wav").read_bytes() == b"RIFF"
+    assert answer == {"audio": {"file": str(tmp_path / "said.wav")}, "duration": 1.0}
+    with pytest.raises(click.ClickException):
+        cli._keep_sound({"text": "x"}, tmp_path / "none.wav")
+    assert not (tmp_path / "none.wav").exists()
 
 
 def test_refusals_are_shown_with_cause_next_step_and_code(
