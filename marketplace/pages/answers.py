@@ -265,7 +265,14 @@ def _file_type(_request: dict[str, Any], answer: dict[str, Any]) -> Shown:
     return Shown("filetype", {key: answer.get(key) for key in keys})
 
 
+def _heard(_request: dict[str, Any], answer: dict[str, Any]) -> Shown:
+    lines = [{"start": s["start"], "end": s["end"], "text": s["text"]} for s in answer["segments"]]
+    values = {"text": answer["text"], "lines": lines, "language": answer["language"]}
+    return Shown("heard", values | {"duration": float(answer["duration"])})
+
+
 _FORMS = {
+    "automatic-speech-recognition": _heard,
     "feature-extraction": _similarity,
     "text-classification": _text_labels,
     "image-classification": _image_labels,

@@ -92,6 +92,7 @@ def phase(state: str) -> str:
 def _context(item: DeploymentOut, offer: Offer, key: str = "") -> dict[str, Any]:
     """Everything that the page of a deployment needs."""
     field = words.field_of(item.task)
+    request = offer.examples[0]["request"] if offer.examples else {}
     return {
         "item": item,
         "listing": offer.row,
@@ -99,7 +100,8 @@ def _context(item: DeploymentOut, offer: Offer, key: str = "") -> dict[str, Any]
         "phase": phase(item.state),
         "busy": item.state in BUSY,
         "field": field,
-        "sample": answers.text_of(offer.examples[0]["request"]) if field == "text" and offer.examples else "",
+        "sample": answers.text_of(request) if field == "text" else "",
+        "voice": request.get("voice", ""),
         "base_url": item.endpoint.rpartition("/d/")[0],
         **_try_context(item, offer),
     }

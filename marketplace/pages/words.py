@@ -100,6 +100,7 @@ EXAMPLES = {
 }
 # The field of /predict that a person fills in, by task.
 FIELDS = {
+    "automatic-speech-recognition": "audio",
     "feature-extraction": "text",
     "text-classification": "text",
     "token-classification": "text",
@@ -110,6 +111,13 @@ FIELDS = {
     "image-to-text": "image",
     "voice-activity-detection": "audio",
     "file-type": "file",
+}
+# OpenAI's route for a task, where there is one.
+OPENAI_ROUTES = {
+    "automatic-speech-recognition": "/v1/audio/transcriptions",
+    "feature-extraction": "/v1/embeddings",
+    "sentence-similarity": "/v1/embeddings",
+    "text-to-speech": "/v1/audio/speech",
 }
 # Tasks that answer several texts at once; a line of the text area is a text.
 MANY_TEXTS = frozenset({"feature-extraction", "text-classification"})
