@@ -77,7 +77,8 @@ class App:
     def close(self) -> None:
         """End what runs, and let go of the model."""
         self.scheduler.close()
-        self.predictor.close()
+        if self.scheduler.ended:
+            self.predictor.close()
 
     # Routes.
 
@@ -217,10 +218,9 @@ class App:
         exchange: Exchange = job.caller
         if isinstance(item, Response):
             exchange.respond(item)
-            ready = True
         else:
-            ready = exchange.send(item)
-        if ready:
+            exchange.send(item)
+        if not exchange.connection.congested:
             self.scheduler.resume(job)
 
     # Answers.

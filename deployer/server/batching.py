@@ -8,6 +8,7 @@ within one of its ticks at once.
 """
 
 import asyncio
+import logging
 import math
 import queue
 import threading
@@ -35,7 +36,10 @@ QUICK = 200e-6  # CPU seconds: a route that costs less is worked in the event lo
 LIGHT = 4096  # bytes of a body that may be worked there
 SETTLED = 16  # requests after which a route's cost is believed
 TOO_LONG = 0.02  # CPU seconds of one request after which its route never comes back to the loop
+LEAVING = 2.0  # seconds for a runner to end
 STUCK = 0.25  # seconds after which a run in the loop is ended, and done on a thread
+
+log = logging.getLogger("market.server")
 
 
 class Cost:
@@ -62,7 +66,10 @@ class Cost:
 class Job:
     """One request's work, and whom it is for."""
 
-    __slots__ = ("batch", "caller", "cancelled", "cost", "deadline", "reply", "run", "spent", "work")
+    __slots__ = (
+        *("batch", "cancelled", "caller", "cost", "deadline"),
+        *("paused", "reply", "run", "spent", "work"),
+    )
 
     def __init__(self, work: Answering, cost: Cost, caller: Any = None, deadline: float = math.inf) -> None:
         self.work = work
@@ -73,11 +80,28 @@ class Job:
         self.reply: Outputs | Exception | None = None
         self.spent = 0.0
         self.cancelled = False
+        self.paused = False  # until the caller has taken its last part
         self.batch: _Batch | None = None
+
+    @property
+    def rows(self) -> int:
+        """Rows of the run that it waits for."""
+        run = self.run
+        assert run is not None
+        return len(run.feeds[run.graph.names[0]])
+
+    @property
+    def room(self) -> int:
+        """Rows that fit into one run with its own."""
+        assert self.run is not None
+        return self.run.graph.room(self.run)
 
     def end(self) -> None:
         """Give up the work, so that it lets go of what it holds."""
-        self.work.close()
+        try:
+            self.work.close()
+        except Exception:
+            log.exception("a work did not end well")
 
 
 class Desk(Protocol):
@@ -173,19 +197,19 @@ class Lane:
         reply, job.reply, job.run = job.reply, None, None
         try:
             item = job.work.throw(reply) if isinstance(reply, Exception) else job.work.send(reply)
-        except StopIteration as end:
-            steps.append(_Step(job, end.value))
-        except Exception as error:
-            steps.append(_Step(job, error=error))
-        else:
             if isinstance(item, Run):
                 self._wait(job, item)
             else:
                 steps.append(_Step(job, item, last=False))
+        except StopIteration as end:
+            steps.append(_Step(job, end.value))
+        except Exception as error:
+            job.end()
+            steps.append(_Step(job, error=error))
 
     def _wait(self, job: Job, run: Run) -> None:
-        job.run = run
         key = run.graph.key(run)
+        job.run = run
         with self.lock:
             waiting = self._pending.get(key) if key is not None else None
             if waiting is None:
@@ -196,25 +220,29 @@ class Lane:
     def _take(self) -> list[Job]:
         """The jobs of the next run: the longest waiting and those that fit to it."""
         batch: list[Job] = []
+        unwanted: list[Job] = []
         with self.lock:
             while self._pending and not batch:
                 key = next(iter(self._pending))
                 waiting = self._pending.pop(key)
-                rows = room = 0
+                room = 0
                 while waiting:
-                    run = waiting[0].run
-                    assert run is not None
-                    if waiting[0].cancelled:
-                        waiting.popleft().end()
+                    job = waiting[0]
+                    if job.cancelled:
+                        unwanted.append(waiting.popleft())
                         continue
-                    rows += len(run.feeds[run.graph.names[0]]) if run.graph.joins else 1
-                    if not batch:
-                        room = run.graph.room(run)
-                    elif rows > room:
+                    # A key of its own is a job: nothing may be joined to it.
+                    rows = 0 if key is job else job.rows
+                    if batch and rows > room:
                         break
+                    if not batch:
+                        room = 0 if key is job else job.room
+                    room -= rows
                     batch.append(waiting.popleft())
                 if waiting:  # behind the others, so that no shape starves another
                     self._pending[key] = waiting
+        for job in unwanted:  # not under the lock: what a work does at its end is its own
+            job.end()
         return batch
 
     def _run(self, jobs: list[Job], steps: list[_Step]) -> None:
@@ -231,6 +259,8 @@ class Lane:
             results = graph.run_all(runs, batch.options)
         except Terminated:
             results = None
+        except Exception as error:
+            results = [error] * len(jobs)
         with self.lock:
             for job in jobs:
                 job.batch = None
@@ -280,7 +310,8 @@ class Scheduler:
 
     def resume(self, job: Job) -> None:
         """Go on with a job whose last part was sent."""
-        if job in self.jobs:
+        if job.paused and job in self.jobs:
+            job.paused = False
             self._lane.add(job)
 
     def cancel(self, job: Job) -> None:
@@ -309,8 +340,13 @@ class Scheduler:
         for sleeper in sleepers:
             sleeper.bell.put(None)
         for runner in self._runners:
-            runner.join()
+            runner.join(LEAVING)
         self._watch.close()
+
+    @property
+    def ended(self) -> bool:
+        """Whether every runner has ended, so that the model can be let go of."""
+        return not any(runner.is_alive() for runner in self._runners)
 
     # On the runners.
 
@@ -322,7 +358,11 @@ class Scheduler:
             if gathers_until > now and self._sleep(_Sleeper(bell, gathers=True), gathers_until - now):
                 continue
             began = time.perf_counter()
-            steps = self._lane.turn()
+            try:
+                steps = self._lane.turn()
+            except Exception:
+                log.exception("a runner's turn failed")
+                continue
             if steps is None:
                 self._sleep(_Sleeper(bell, gathers=False), None)
                 continue
@@ -353,8 +393,6 @@ class Scheduler:
         return len(self._lane) >= (self._level / self.threads if sleeper.gathers else 1)
 
     def _wake(self) -> None:
-        if not self._sleepers:
-            return
         with self._lane.lock:
             ready = next((one for one in self._sleepers if self._enough(one)), None)
             if ready is None:
@@ -371,28 +409,31 @@ class Scheduler:
 
     def _tick(self) -> None:
         """Work what came within this tick of the loop."""
+        self._ticking = False
         with self._watch:
             while (steps := self._light.turn()) is not None:
                 self._hand_over(steps)
-        self._ticking = False
-        if self._light.ended:
-            for job in self._light.ended:  # too long for the loop: done again, on a thread
-                job.cost.heavy = True
-                self._lane.add(job)
-            self._light.ended.clear()
+        for job in self._light.ended:  # too long for the loop: done again, on a thread
+            job.cost.heavy = True
+            self._lane.add(job)
+        self._light.ended.clear()
 
     def _hand_over(self, steps: list[_Step]) -> None:
-        """Give answers to those who wait for them."""
+        """Give answers to those who wait for them; one that cannot be given is lost alone."""
         for job, value, error, last in steps:
-            if job.cancelled:
-                job.end()
-            elif last:
-                self.jobs.discard(job)
-                self.seconds += job.spent
-                job.cost.observe(job.spent)
-                self.desk.answer(job, value, error)
-            else:
-                self.desk.part(job, value)
+            try:
+                if job.cancelled:
+                    job.end()
+                elif last:
+                    self.jobs.discard(job)
+                    self.seconds += job.spent
+                    job.cost.observe(job.spent)
+                    self.desk.answer(job, value, error)
+                else:
+                    job.paused = True
+                    self.desk.part(job, value)
+            except Exception:
+                log.exception("an answer could not be given")
 
     def _overloaded(self) -> Problem:
         waiting = len(self.jobs)

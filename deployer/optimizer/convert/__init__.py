@@ -15,4 +15,5 @@ BUILDERS: dict[str, Builder] = {
     "join": partial(worker.run, "deployer.optimizer.convert.join"),
     "lexicon-zh": partial(worker.run, "deployer.optimizer.convert.lexicon_zh"),
     "linear-text": partial(worker.run, "deployer.optimizer.convert.linear_text"),
+    "whisper": partial(worker.run, "deployer.optimizer.convert.whisper"),
 }
