@@ -2,8 +2,9 @@
 
 Requests that differ in nothing but their rows may share a run, if the graph answers each row by itself.
 Shapes do not tell: dynamic quantisation scales by the whole batch, and a recurrent graph's first axis is
-time. So it is found out: first runs are done alone, and done again together with an earlier one of other
-content. Runs are joined once that gave the same answers PROOFS times, and never after it gave others.
+time. So it is found out, for each choice of outputs: first runs are done alone, and done again together with
+an earlier one of other content. Runs are joined once that gave the same answers PROOFS times, and never after
+it gave others; runs of other lengths are filled up only after the same was seen of such runs.
 """
 
 import logging
@@ -33,6 +34,7 @@ ROWS = 16  # of one run, unless the manifest says otherwise: beyond it the cache
 BYTES = 16 << 20  # of the inputs of one run; what a graph holds while it runs is a multiple of them
 TOKENS = 8192  # rows × length of padded inputs: attention takes memory by the square of the length
 PROOFS = 3
+MOST_PROOFS = 16  # choices of outputs that are looked at; runs with others go alone
 TOLERANCE = {"float16": 4e-3, "float32": 1e-4, "float64": 1e-4}  # of the largest value of an output
 _NO_PADS: Mapping[str, float] = MappingProxyType({})
 
@@ -48,8 +50,23 @@ class Run(NamedTuple):
     pads: Mapping[str, float] = _NO_PADS
 
 
+class Proof:
+    """What is known of runs for one choice of outputs: whether they may be joined, and filled up before."""
+
+    def __init__(self, joins: bool | None) -> None:
+        self.joins = joins  # None while unknown
+        self.fills = joins
+        self.seen = {False: 0, True: 0}  # pairs that agreed: of one length, and filled up
+        self.witness: tuple[Run, Outputs] | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left to find out."""
+        return self.joins is False or (self.joins is not None and self.fills is not None)
+
+
 class Graph:
-    """A session with its signature; `joins` is whether its runs may be joined, None while unknown.
+    """A session with its signature, and what is known of joining its runs.
 
     With `exclusive` one run goes at a time, and memory is given back after each: for graphs that use
     all threads by themselves on inputs of ever other sizes.
@@ -71,23 +88,34 @@ class Graph:
         self.rows = rows
         sides = [*self.inputs, *self.outputs]
         free = bool(self.inputs) and all(spec.shape[:1] == (-1,) for spec in sides)
-        self.joins = joins if free and rows > 1 and not exclusive else False
+        self._joins = joins if free and rows > 1 and not exclusive else False
+        self._proofs: dict[tuple[str, ...], Proof] = {}
         self.exclusive = exclusive
         self._turn = threading.Lock() if exclusive else nullcontext()
         self._texts = [spec.name for spec in self.inputs if spec.datatype == "BYTES"]
         self._bfloat16 = any(spec.datatype == "BF16" for spec in sides)
-        self._inner = {spec.name for spec in self.outputs if len(spec.shape) > 2 and spec.shape[1] < 0}
-        self._proofs = 0
-        self._witness: tuple[Run, Outputs] | None = None
+        self._free = {
+            spec.name: [axis for axis, length in enumerate(spec.shape) if axis and length < 0]
+            for spec in self.outputs
+        }
         self._proving = threading.Lock()
+
+    def proof(self, outputs: tuple[str, ...]) -> Proof:
+        """What is known of runs with these outputs."""
+        found = self._proofs.get(outputs)
+        if found is None:
+            few = len(self._proofs) < MOST_PROOFS  # a stranger may name outputs in any order
+            found = Proof(self._joins if few else False)
+            if few:
+                self._proofs[outputs] = found
+        return found
 
     def key(self, run: Run) -> Hashable | None:
         """Equal for runs that may be joined; None for one that must go alone."""
-        if not self.joins:
-            return None
-        return self._shape(run)
+        proof = self.proof(run.outputs)
+        return self._shape(run, bool(proof.fills)) if proof.joins else None
 
-    def _shape(self, run: Run) -> Hashable | None:
+    def _shape(self, run: Run, fills: bool) -> Hashable | None:
         """All lengths but those that may differ within a joined run; None when the inputs' rows differ."""
         rows = len(run.feeds[self.names[0]])
         parts: list[Hashable] = [id(self), run.outputs]
@@ -95,7 +123,7 @@ class Graph:
             shape = run.feeds[name].shape
             if shape[0] != rows:
                 return None
-            parts.append((bucket(shape[1]), *shape[2:]) if name in run.pads else shape[1:])
+            parts.append((bucket(shape[1]), *shape[2:]) if fills and name in run.pads else shape[1:])
         return tuple(parts) if rows else None
 
     def room(self, run: Run) -> int:
@@ -110,8 +138,9 @@ class Graph:
     def run(self, run: Run, options: "onnxruntime.RunOptions | None" = None) -> Outputs:
         """Run alone; what the kernels refuse (an index out of range, axes at odds) is BadInput."""
         outputs = self._call(run.feeds, run.outputs, options)
-        if self.joins is None:
-            self._prove(run, outputs, options)
+        proof = self.proof(run.outputs)
+        if not proof.settled and (proof.joins is None or run.pads):
+            self._prove(proof, run, outputs, options)
         return outputs
 
     def run_all(
@@ -147,7 +176,7 @@ class Graph:
 
     def close(self) -> None:
         """Let go of the session."""
-        self._witness = None
+        self._proofs.clear()
         del self.session
 
     def _call(
@@ -203,41 +232,55 @@ class Graph:
         """Take the filling out of outputs that run along the padded axis."""
         padded = next(iter(run.pads))
         own, whole = run.feeds[padded].shape[1], feeds[padded].shape[1]
-        if own < whole:
-            for name, array in answer.items():
-                if name in self._inner and array.shape[1] == whole:
-                    answer[name] = array[:, :own]
+        if own == whole:
+            return
+        for name, array in answer.items():
+            for axis in self._free[name]:
+                if array.shape[axis] == whole:
+                    answer[name] = array = np.take(array, range(own), axis)
 
-    def _prove(self, run: Run, outputs: Outputs, options: "onnxruntime.RunOptions | None") -> None:
-        """Do `run` again together with an earlier one, and learn whether runs of this graph may be joined."""
-        shape = self._shape(run)
+    def _prove(
+        self, proof: Proof, run: Run, outputs: Outputs, options: "onnxruntime.RunOptions | None"
+    ) -> None:
+        """Do `run` again together with an earlier one, and learn whether such runs may be joined."""
+        shape = self._shape(run, True)
         if shape is None:
             return
         with self._proving:
-            witness, self._witness = self._witness, (run, outputs)
-        if witness is None or self._shape(witness[0]) != shape or _same(witness[0].feeds, run.feeds):
+            witness, proof.witness = proof.witness, (run, outputs)
+        if witness is None or self._shape(witness[0], True) != shape or _same(witness[0].feeds, run.feeds):
             return
+        filled = any(witness[0].feeds[name].shape[1] != run.feeds[name].shape[1] for name in run.pads)
         try:
             answers = self._together([witness[0], run], options)
+            agreed = agree(answers[0], witness[1]) and agree(answers[1], outputs)
+            cause = "a row's answer depends on its neighbours"
         except Terminated:
             raise
         except Exception as error:
-            self._settle(False, str(error))
-            return
-        if not (agree(answers[0], witness[1]) and agree(answers[1], outputs)):
-            self._settle(False, "a row's answer depends on its neighbours")
-            return
-        with self._proving:
-            self._proofs += 1
-        if self._proofs >= PROOFS:
-            self._settle(True, f"{PROOFS} joined runs gave the same answers as alone")
+            agreed, cause = False, str(error)
+        self._learn(proof, filled, agreed, cause)
 
-    def _settle(self, joins: bool, cause: str) -> None:
+    def _learn(self, proof: Proof, filled: bool, agreed: bool, cause: str) -> None:
         with self._proving:
-            if self.joins is not None:
-                return
-            self.joins, self._witness = joins, None
-        log.info("requests share runs" if joins else "requests run one by one", extra={"cause": cause[:300]})
+            before = (proof.joins, proof.fills)
+            if not agreed and filled:
+                proof.fills = False
+            elif not agreed:
+                proof.joins = proof.fills = False
+            else:
+                proof.seen[filled] += 1
+                if proof.fills is None and proof.seen[True] >= PROOFS:
+                    proof.fills = True
+                if proof.joins is None and sum(proof.seen.values()) >= PROOFS:
+                    proof.joins = True
+            changed = (proof.joins, proof.fills) != before
+            if proof.settled:
+                proof.witness = None
+        if changed:
+            told = cause[:300] if not agreed else f"{PROOFS} pairs gave the same answers as alone"
+            facts = {"joined": proof.joins, "filled_up": proof.fills, "cause": told}
+            log.info("what is known of sharing runs", extra=facts)
 
 
 def bucket(length: int) -> int:
@@ -250,19 +293,25 @@ def bucket(length: int) -> int:
 
 def agree(ours: Outputs, theirs: Outputs) -> bool:
     """Whether outputs are the same up to what another order of additions does to them."""
-    for name, array in ours.items():
-        other = theirs[name]
-        if array.shape != other.shape or array.dtype != other.dtype:
-            return False
-        tolerance = TOLERANCE.get(array.dtype.name)
-        if tolerance is None:
-            same = bool((array == other).all())
-        else:
-            largest = float(np.abs(np.nan_to_num(array)).max(initial=0.0))
-            same = np.allclose(array, other, rtol=0, atol=tolerance * largest, equal_nan=True)
-        if not same:
-            return False
-    return True
+    return all(_alike(array, theirs[name]) for name, array in ours.items())
+
+
+def _alike(one: Array, other: Array) -> bool:
+    tolerance = TOLERANCE.get(one.dtype.name)
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    if tolerance is None or not one.size:
+        return bool((one == other).all())
+    # Infinities and NaN stand for something, such as what is masked: they must be in the same places.
+    finite = np.isfinite(one)
+    if not np.array_equal(np.where(finite, 0, one), np.where(np.isfinite(other), 0, other), equal_nan=True):
+        return False
+    columns = np.where(finite, one, 0).reshape(-1, one.shape[-1] if one.ndim > 1 else 1).astype(np.float64)
+    others = np.where(finite, other, 0).reshape(columns.shape).astype(np.float64)
+    # Each column by its own measure: scores must not be excused by the pixels beside them.
+    largest = np.abs(columns).max(axis=0)
+    least = np.quantile(largest, 0.05)
+    return bool((np.abs(columns - others) <= tolerance * np.maximum(largest, least)).all())
 
 
 def _joined(arrays: list[Array], pad: float | None) -> Array:

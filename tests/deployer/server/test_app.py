@@ -442,3 +442,18 @@ def test_more_memory_than_there_is(serve: Serve, tmp_path: Path) -> None:
     assert answer.status_code == 400
     assert "the model refuses these tensors" in answer.json()["detail"]
     assert server.predict({"rows": [1]}) == {"outputs": {"y": [0.0]}}
+
+
+@pytest.mark.parametrize("shape", [(), None])
+def test_graphs_of_odd_shapes_are_served_like_others(
+    serve: Serve, tmp_path: Path, shape: tuple[int, ...] | None
+) -> None:
+    if shape is None:
+        value = helper.make_tensor("v", TensorProto.FLOAT, [1], [7.0])
+        nodes = [helper.make_node("Constant", [], ["y"], value=value)]
+        model, body, answer = graph(nodes, [], [("y", TensorProto.FLOAT, [1])]), {"inputs": {}}, [7.0]
+    else:
+        model, body, answer = identity(shape=shape), {"inputs": {"x": 7}}, 7.0
+    server = serve(write_model(tmp_path / "m", model))
+    for _ in range(3):
+        assert server.predict(body) == {"outputs": {"y": answer}}
