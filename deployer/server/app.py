@@ -59,7 +59,6 @@ class App:
         self.routes = self._routes()
         # The same with this model's name in it: one look for the usual request.
         self.paths = {_path(pattern, name): route for pattern, route in self.routes.items()}
-        self.idle = asyncio.Event()
         self.scheduler: Scheduler
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -67,12 +66,6 @@ class App:
         self.loop = loop
         self.scheduler = Scheduler(self.threads, loop, self)
         self.metrics.scheduler = self.scheduler
-
-    async def drained(self) -> None:
-        """Return once nobody waits for an answer."""
-        while self.metrics.in_flight:
-            self.idle.clear()
-            await self.idle.wait()
 
     def close(self) -> None:
         """End what runs, and let go of the model."""
@@ -244,8 +237,6 @@ class App:
             exchange.open = False
             exchange.job = None  # which holds the exchange
             self.metrics.in_flight -= 1
-            if not self.metrics.in_flight:
-                self.idle.set()
 
     def _refusal(self, error: Exception, request: Request) -> Response:
         """A refusal in the reader's language; what nobody foresaw is logged under an id, never shown."""

@@ -59,6 +59,7 @@ class Exchange:
     refusal: Problem | None = None
     size = 0  # bytes of the body so far
     complete = False
+    begun = False  # being answered
     open = False  # with the app, and not answered yet
     streaming = False
     started = 0.0  # by the loop's clock: when the whole request was there
@@ -70,7 +71,7 @@ class Exchange:
         self.request = request
         self.keep_alive = keep_alive
         self.http10 = http10
-        self.chunks: list[bytes] = []
+        self.body = bytearray()
 
     def respond(self, response: Response) -> None:
         """Send the whole answer, or the head of one that `send` and `end` go on with."""
@@ -109,8 +110,13 @@ class Front:
         for connection in list(self.connections):
             connection.sweep(now)
 
+    @property
+    def busy(self) -> bool:
+        """Whether a request is on its way or being answered."""
+        return any(connection.exchanges for connection in self.connections)
+
     def close(self) -> None:
-        """Close all connections once what was written to them is sent."""
+        """Close all connections once what was written to them is sent; they are gone when that is done."""
         for connection in list(self.connections):
             connection.close()
 
@@ -126,12 +132,15 @@ class Connection(asyncio.Protocol):
         self.arriving: Exchange | None = None
         self.url = b""
         self.headers: dict[bytes, bytes] = {}
-        self.unread = 0  # bytes of a head that is not whole yet
+        self.unread = 0  # bytes of a head, or of trailers, that are not whole yet
         self.deaf = False  # what still comes is not read
         self.congested = False
-        self.paused = False
+        self.buffered = 0  # bytes that the caller had not taken at the last look
+        self.reading = True
         self.staying = False  # reads the body of a request that would have been an upgrade
-        self.since = front.loop.time()  # when this phase began: idle, arriving, not reading, leaving
+        self.since = front.loop.time()  # when something was last finished: idle or leaving from then on
+        self.arriving_since = self.since  # when the first byte of what arrives came
+        self.stalled_since = self.since  # when the caller last took something of what was written
 
     # asyncio's side
 
@@ -173,26 +182,43 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.congested = True
-        self.since = self.front.loop.time()
+        self.stalled_since = self.front.loop.time()
+        self.buffered = self.transport.get_write_buffer_size()
+        self._mind_reading()
 
     def resume_writing(self) -> None:
         self.congested = False
-        self.since = self.front.loop.time()
+        self._mind_reading()
         if self.exchanges and self.exchanges[0].streaming:
             self.front.app.resume(self.exchanges[0])
+        else:
+            self._start_next()
+
+    def _mind_reading(self) -> None:
+        """Read on only while the caller takes answers, and has not sent too much ahead."""
+        wanted = not self.congested and len(self.exchanges) < PIPELINED
+        if wanted == self.reading or self.transport.is_closing():
+            return
+        self.reading = wanted
+        if wanted:
+            self.transport.resume_reading()
+        else:
+            self.transport.pause_reading()
 
     # httptools' side
 
     def on_message_begin(self) -> None:
         self.url, self.headers = b"", {}
-        if not self.exchanges:
-            self.since = self.front.loop.time()
+        self.arriving_since = self.front.loop.time()
 
     def on_url(self, url: bytes) -> None:
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers[name.lower()] = value
+        if self.arriving is None:
+            self.headers[name.lower()] = value
+            return
+        self.unread += len(name) + len(value)  # a trailer: dropped, as RFC 9110, section 6.5.1, allows
 
     def on_headers_complete(self) -> None:
         if self.deaf:
@@ -201,6 +227,7 @@ class Connection(asyncio.Protocol):
         self.unread = 0
         request = Request(_text(parser.get_method()), _path(self.url), self.headers)
         keep_alive, http10 = parser.should_keep_alive(), parser.get_http_version() == "1.0"
+        keep_alive = keep_alive and request.method != "CONNECT"  # behind it is no HTTP
         exchange = Exchange(self, request, keep_alive=keep_alive, http10=http10)
         self.arriving = exchange
         self.exchanges.append(exchange)
@@ -215,7 +242,8 @@ class Connection(asyncio.Protocol):
                 self._refuse(exchange, problem)
                 return
             exchange.refusal = problem
-        if self.headers.get(b"expect", b"").lower() == b"100-continue" and len(self.exchanges) == 1:
+        expects = self.headers.get(b"expect", b"").lower() == b"100-continue" and not http10
+        if expects and len(self.exchanges) == 1 and exchange.refusal is None:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, data: bytes) -> None:
@@ -231,22 +259,20 @@ class Connection(asyncio.Protocol):
             cause = Words(f"{mebi} MiB of requests are waiting.", f"等待中的请求已达 {mebi} MiB。")
             self._refuse(exchange, Problem("overloaded", cause, headers={"Retry-After": "1"}))
         elif exchange.refusal is None:
-            exchange.chunks.append(data)
+            exchange.body += data
 
     def on_message_complete(self) -> None:
         exchange = self.arriving
         if exchange is None or self.deaf or self._body_follows(exchange):
             return
-        self.arriving = None
-        chunks = exchange.chunks
-        exchange.request.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        exchange.chunks = []
+        self.arriving, self.unread = None, 0
+        exchange.request.body = bytes(exchange.body)
+        exchange.body = bytearray()
         exchange.complete = True
-        if self.exchanges[0] is exchange:
+        if self.exchanges[0] is exchange and not self.congested:
             self._start(exchange)
-        elif len(self.exchanges) >= PIPELINED and not self.paused:
-            self.paused = True
-            self.transport.pause_reading()
+        else:
+            self._mind_reading()
 
     # the app's side
 
@@ -291,21 +317,24 @@ class Connection(asyncio.Protocol):
         self.transport.close()
 
     def sweep(self, now: float) -> None:
-        """End this connection's phase when it has lasted too long."""
-        waited = now - self.since
+        """End this connection when what it waits for has taken too long."""
         if self.congested:
-            if waited > WRITE_SECONDS:
+            left = self.transport.get_write_buffer_size()
+            if left < self.buffered:
+                self.stalled_since = now
+            self.buffered = left
+            if now - self.stalled_since > WRITE_SECONDS:
                 self.transport.abort()
         elif self.deaf:
-            if waited > LINGER_SECONDS and not self.exchanges:
+            if not self.exchanges and now - self.since > LINGER_SECONDS:
                 self.transport.abort()
         elif self.arriving is not None or (self.unread and not self.exchanges):
-            if waited > REQUEST_SECONDS:
+            if now - self.arriving_since > REQUEST_SECONDS:
                 cause = Words(
                     f"It took more than {REQUEST_SECONDS:.0f} s.", f"超过了 {REQUEST_SECONDS:.0f} 秒。"
                 )
                 self._give_up(Problem("slow-body", cause))
-        elif not self.exchanges and waited > IDLE_SECONDS:
+        elif not self.exchanges and now - self.since > IDLE_SECONDS:
             self.close()
 
     # inside
@@ -313,7 +342,7 @@ class Connection(asyncio.Protocol):
     def _body_follows(self, exchange: Exchange) -> bool:
         """Whether the parser, which takes a wish to upgrade for granted, left a request's body out."""
         headers = exchange.request.headers
-        if b"upgrade" not in headers or self.staying:
+        if b"upgrade" not in headers or self.staying or not self.parser.should_upgrade():
             return False
         return b"transfer-encoding" in headers or headers.get(b"content-length", b"0").strip(b"0") != b""
 
@@ -333,6 +362,7 @@ class Connection(asyncio.Protocol):
             self.data_received(rest)
 
     def _start(self, exchange: Exchange) -> None:
+        exchange.begun = True
         exchange.started = self.front.loop.time()
         if exchange.refusal is not None:
             self.front.app.refuse(exchange, exchange.refusal)
@@ -370,20 +400,22 @@ class Connection(asyncio.Protocol):
         if not exchange.keep_alive:
             self._leave()
             return
-        if self.paused and not self.exchanges:
-            self.paused = False
-            self.transport.resume_reading()
+        if not self.reading:
+            self._mind_reading()
         if self.exchanges and self.exchanges[0].complete:
             self.front.loop.call_soon(self._start_next)
 
     def _start_next(self) -> None:
-        if self.exchanges and self.exchanges[0].complete and not self.transport.is_closing():
+        ready = self.exchanges and self.exchanges[0].complete and not self.exchanges[0].begun
+        if ready and not self.congested and not self.transport.is_closing():
             self._start(self.exchanges[0])
 
     def _leave(self) -> None:
         """Close, but let a caller who is still sending read the answer first."""
         sending = self.deaf
         self.deaf = True
+        for exchange in self.exchanges:
+            self._let_go(exchange)
         self.exchanges.clear()
         if sending and self.transport.can_write_eof():
             self.transport.write_eof()
@@ -393,7 +425,7 @@ class Connection(asyncio.Protocol):
     def _let_go(self, exchange: Exchange) -> None:
         self.front.held -= exchange.size
         exchange.size = 0
-        exchange.chunks = []
+        exchange.body = bytearray()
 
 
 class _Body:

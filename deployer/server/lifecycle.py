@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 DRAIN_SECONDS = 30.0
 BACKLOG = 1024
+log = logging.getLogger("market.server")
 SWITCH = 0.0005  # seconds after which a thread that computes in Python lets another in
 _PLAIN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
@@ -129,7 +131,11 @@ async def _serve(app: "App", listener: socket.socket) -> None:
     sweeping = asyncio.create_task(_sweep(app, front))
     try:
         await asked.wait()
-        await _drain(app, again)
+        deadline = loop.time() + DRAIN_SECONDS
+        await _until(lambda: not front.busy, deadline, again)
+        server.close()
+        front.close()
+        await _until(lambda: not front.connections, deadline, again)  # what was written is sent
     finally:
         sweeping.cancel()
         server.close()
@@ -148,14 +154,16 @@ async def _listen(
 async def _sweep(app: "App", front: Front) -> None:
     while True:
         await asyncio.sleep(1.0)
-        front.sweep()
-        app.sweep()
+        try:
+            front.sweep()
+            app.sweep()
+        except Exception:
+            log.exception("a sweep failed")
 
 
-async def _drain(app: "App", again: asyncio.Event) -> None:
-    """Wait until nobody waits for an answer any more, a second signal comes, or the time is over."""
-    drained = asyncio.create_task(app.drained())
-    ended = asyncio.create_task(again.wait())
-    _, left = await asyncio.wait({drained, ended}, timeout=DRAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-    for task in left:
-        task.cancel()
+async def _until(done: Callable[[], bool], deadline: float, again: asyncio.Event) -> None:
+    """Return once it is done, a second signal comes, or the time is over."""
+    loop = asyncio.get_running_loop()
+    while not done() and not again.is_set() and loop.time() < deadline:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(again.wait(), 0.02)

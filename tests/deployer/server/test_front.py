@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -165,6 +166,64 @@ def test_who_would_upgrade_is_answered_in_http_1(server: RunningServer) -> None:
                 raw.sendall(sent[cut:])
                 status, headers, body = read_answer(stream)
                 assert (status, headers["connection"], json.loads(body)) == (200, "close", ANSWER)
+
+
+def test_a_wish_without_the_connection_s_word_is_no_upgrade(server: RunningServer) -> None:
+    chunks = b"%x\r\n%b\r\n0\r\nUpgrade: x\r\nX-Checksum: 1\r\n\r\n" % (len(BODY), BODY)
+    for sent in (request(head=b"Upgrade: h2c\r\n"), request(chunks, b"Transfer-Encoding: chunked\r\n")):
+        answers = ask(server, sent + request(), 2)
+        assert [json.loads(body) for _, _, body in answers] == [ANSWER, ANSWER]
+
+
+def test_trailers_are_bounded(server: RunningServer) -> None:
+    with connected(server) as raw, raw.makefile("rb") as stream:
+        raw.sendall(request(b"0\r\n", b"Transfer-Encoding: chunked\r\n"))
+        with contextlib.suppress(OSError):
+            for _ in range(MAX_HEAD // 50):
+                raw.sendall(b"x: " + b"y" * 100 + b"\r\n")
+        assert read_answer(stream)[0] == 400
+
+
+def test_nothing_behind_a_tunnel_is_a_request(server: RunningServer) -> None:
+    with connected(server) as raw, raw.makefile("rb") as stream:
+        raw.sendall(b"CONNECT /healthz HTTP/1.1\r\nHost: x\r\n\r\n" + GET)
+        status, headers, _ = read_answer(stream)
+        assert (status, headers["connection"]) == (405, "close")
+        assert stream.read() == b""
+
+
+def test_a_stop_lets_a_long_answer_out(serve: Serve, model: Path) -> None:
+    server = serve(model)
+    rows = json.dumps({"rows": [[0.123456, 0.654321]] * 300_000}).encode()
+    with connected(server) as raw, raw.makefile("rb") as stream:
+        raw.sendall(request(rows))
+        status_line = stream.readline()  # the answer is on its way, and far longer than any buffer
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: any(line["event"] == "stopped" for line in server.lines()) or unread_by_us(raw))
+        length = 0
+        while (line := stream.readline()) != b"\r\n":
+            if line.startswith(b"content-length: "):
+                length = int(line[16:])
+        assert status_line.startswith(b"HTTP/1.1 200")
+        assert len(stream.read(length)) == length > 4 << 20
+    assert server.process.wait(timeout=20) == 0
+
+
+def unread_by_us(raw: socket.socket) -> bool:
+    """Whether the server has sent more than was read here."""
+    return int.from_bytes(fcntl.ioctl(raw, termios.FIONREAD, bytes(4)), sys.byteorder) > 0
+
+
+def test_who_asks_and_never_reads_costs_little(serve: Serve, model: Path) -> None:
+    server = serve(model)
+    before = memory(server)
+    with connected(server) as raw:
+        raw.settimeout(1)
+        with contextlib.suppress(OSError):
+            for _ in range(20_000):
+                raw.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert memory(server) - before < 30 << 20
+    assert server.client.get("/healthz").status_code == 200
 
 
 def test_a_head_has_no_body_in_its_answer(server: RunningServer) -> None:
