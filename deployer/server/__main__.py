@@ -21,7 +21,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-STOPPED, BAD_MODEL, BAD_ADDRESS = 0, 3, 4  # exit codes
+STOPPED, BAD_MODEL, BAD_ADDRESS, NO_KEY = 0, 3, 4, 5  # exit codes
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -65,7 +65,7 @@ def _prepare(model_dir: "Path", out: "Path", log: "logging.Logger") -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Serve until told to stop; 0 after a clean stop, 3 for a bad model, 4 for an address in use."""
+    """Serve until told to stop; 0 after a clean stop, 3 for a bad model, 4 for an address in use, 5 without a key."""
     started = time.perf_counter()
     given = arguments(argv)
     from pathlib import Path
@@ -97,6 +97,9 @@ def main(argv: list[str] | None = None) -> int:
         log.error("address cannot be used", extra={"cause": str(error)})
         return BAD_ADDRESS
     key = os.environ.get(given.key_env or "", "") if given.uds is None else ""
+    if given.key_env and given.uds is None and not key:
+        log.error("no key", extra={"cause": f"{given.key_env} is not set, and the port is open"})
+        return NO_KEY
     load_seconds = round(time.perf_counter() - loading, 6)
     from deployer.server.app import App
 

@@ -115,11 +115,11 @@ def read_form(request: Request) -> dict[str, Any]:
     if not found:
         raise Problem("bad-multipart", Words("It names no boundary.", "没有给出 boundary。"))
     delimiter = b"\r\n--" + (found[1] or found[2]).encode("latin-1")
-    pieces = (b"\r\n" + request.body).split(delimiter)
-    if len(pieces) < 3 or not pieces[-1].startswith(b"--"):
-        raise Problem("bad-multipart", Words("Its last boundary is missing.", "缺少结尾的 boundary。"))
+    pieces = (b"\r\n" + request.body).split(delimiter, 66)
     if len(pieces) > 66:
         raise Problem("bad-multipart", Words("It has more than 64 parts.", "超过 64 个部分。"))
+    if len(pieces) < 3 or not pieces[-1].startswith(b"--"):
+        raise Problem("bad-multipart", Words("Its last boundary is missing.", "缺少结尾的 boundary。"))
     form: dict[str, Any] = {}
     for piece in pieces[1:-1]:
         name, value = _part(piece)

@@ -53,7 +53,7 @@ class Transcript(Protocol):
     """What was said in a recording."""
 
     text: str
-    language: str
+    language: str | None
     duration: float
     segments: Sequence[Any]
     """Each with start and end in seconds, and text."""

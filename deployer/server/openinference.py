@@ -43,6 +43,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
 
 # A sum of squares below which no number can be beyond its datatype: cheaper than looking at each.
 _SAFE = {"FP16": 4e9, "BF16": 1e76, "FP32": 1e76, "FP64": np.inf}
+_NUMBERS = {int, float, bool}
 _NO_NUMBER = Words("holds what is not a number of its datatype", "含有不属于该 datatype 的值")
 
 
@@ -123,6 +124,7 @@ class OpenInference:
         asked = read_json(head, InferRequest)
         tensors = _inputs(asked.inputs, tail, self.inputs)
         wanted = _wanted(asked, self.outputs)
+        asked.inputs = []  # what was made of them waits, not they
         results = yield from self.predictor.infer(tensors, tuple(wanted))
         return _answer(self.name, asked.id, wanted, results, self.outputs)
 
@@ -198,6 +200,9 @@ def from_json(spec: TensorSpec, data: list[Any] | None, shape: Sequence[int]) ->
         raise BadInput(where, Words("has no data", "没有 data"), str(spec))
     if spec.datatype == "BYTES":
         return _shaped(spec, _text_array(where, data, spec), shape)
+    if not kinds(data) <= _NUMBERS:
+        # Before numpy sees it, which would make every number as wide as the longest text.
+        raise BadInput(where, _NO_NUMBER, str(spec))
     try:
         values = np.array(data)
         if spec.datatype == "UINT64" and values.dtype.kind == "f":
@@ -207,6 +212,20 @@ def from_json(spec: TensorSpec, data: list[Any] | None, shape: Sequence[int]) ->
     if values.size == 0:
         values = values.astype(DTYPES[spec.datatype])
     return _shaped(spec, _cast(where, values, spec), shape)
+
+
+def kinds(data: list[Any]) -> set[type]:
+    """The types of what is in a list, and in the lists in it."""
+    found: set[type] = set()
+    lists = [data]
+    while lists:
+        level = lists.pop()
+        types = set(map(type, level))
+        if list in types:
+            types.discard(list)
+            lists += [item for item in level if type(item) is list]
+        found |= types
+    return found
 
 
 def _unsigned(data: list[Any], values: Array) -> Array:
@@ -298,7 +317,11 @@ def _shaped(spec: TensorSpec, values: Array, shape: Sequence[int]) -> Array:
         size, axes = values.size, list(shape)
         why = Words(f"has {size} elements for shape {axes}", f"有 {size} 个元素，与形状 {axes} 不符")
         raise BadInput(f"inputs.{spec.name}", why, str(spec))
-    return values.reshape(tuple(shape))
+    try:
+        return values.reshape(tuple(shape))
+    except (ValueError, OverflowError) as error:  # a nought beside axes that no memory has
+        why = Words(f"has shape {list(shape[:16])}", f"的形状是 {list(shape[:16])}")
+        raise BadInput(f"inputs.{spec.name}", why, str(spec)) from error
 
 
 def _wanted(asked: InferRequest, known: dict[str, TensorSpec]) -> dict[str, bool]:

@@ -132,7 +132,7 @@ class Problem(Exception):
         detail = self.cause.pick(language)
         if path.startswith("/v1/"):
             kind = "server_error" if self.status >= 500 else "invalid_request_error"
-            error = {"message": detail, "type": kind, "param": None, "code": self.code}
+            error = {"message": detail, "type": kind, "param": self.facts.get("where"), "code": self.code}
             return "application/json", msgspec.json.encode({"error": error})
         problem: dict[str, Any] = {
             "type": "about:blank",

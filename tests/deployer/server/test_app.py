@@ -200,6 +200,14 @@ def test_an_address_in_use_is_named(tmp_path: Path, tensors_dir: Path) -> None:
     assert "in use" in done.stderr
 
 
+def test_an_open_port_needs_the_key_that_was_named(tensors_dir: Path) -> None:
+    where = ["--name", "x", "--port", "0", "--key-env", "NO_SUCH_KEY"]
+    command = [sys.executable, "-m", "deployer.server", str(tensors_dir), *where]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 5
+    assert "NO_SUCH_KEY is not set" in done.stderr
+
+
 def test_one_address_must_be_given(tensors_dir: Path) -> None:
     command = [sys.executable, "-m", "deployer.server", str(tensors_dir), "--name", "x"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)

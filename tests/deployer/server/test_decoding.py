@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -38,6 +39,23 @@ def test_json_tensors_become_arrays_or_refusals(datatype: str, data: list[Any], 
         return
     assert list(array.shape) == shape
     assert array.dtype == openinference.DTYPES[datatype]
+
+
+def test_a_long_text_among_numbers_is_refused_before_it_takes_memory() -> None:
+    spec = TensorSpec("x", "FP32", (-1,))
+    data = ["a" * 20_000, *[1] * 20_000]
+    tracemalloc.start()
+    with pytest.raises(BadInput):
+        openinference.from_json(spec, data, [len(data)])
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("shape", [[0, 2**62, 2**62], [0, 2**70, 1]])
+def test_shapes_beyond_any_memory_are_refused(shape: list[int]) -> None:
+    spec = TensorSpec("x", "FP32", (-1, -1, -1))
+    with pytest.raises(BadInput):
+        openinference.from_json(spec, [], shape)
 
 
 @given(st.sampled_from(sorted(openinference.DTYPES)), st.binary(max_size=40))
