@@ -45,10 +45,10 @@ def _owner() -> int:
 
 def _let_read(model_dir: Path) -> None:
     """Let the container's user enter the model's folder; the folders above keep others on the host out."""
-    for path in (model_dir, *(p for p in model_dir.rglob("*") if p.is_dir())):
-        mode = path.stat().st_mode
+    for path, _, _ in os.walk(model_dir, followlinks=False):
+        mode = os.lstat(path).st_mode
         if mode & 0o055 != 0o055:
-            path.chmod(mode | 0o055)
+            Path(path).chmod(mode | 0o055)
 
 
 def _close(client: "docker.DockerClient | None") -> None:
@@ -131,6 +131,7 @@ class DockerRuntime:
     def _prepare_graphs(self, client: "docker.DockerClient", spec: ReplicaSpec, folder: Path) -> str:
         """Prepare in a container that may write this folder and nothing else; why it failed, or nothing."""
         from docker.errors import DockerException
+        from requests.exceptions import RequestException
 
         owner = _owner()
         crossing.make_folder(folder, owner)
@@ -141,12 +142,17 @@ class DockerRuntime:
             str(folder.resolve()): {"bind": PREPARED_GRAPHS, "mode": "rw"},
         }
         options = self._confinement(spec) | {"network_mode": "none", "volumes": volumes}
+        name = f"market-{self.home_id}-prepare-{spec.model_dir.name[:16]}"
+        with contextlib.suppress(DockerException):
+            client.api.remove_container(name, force=True)  # of a shop that was killed
         made = client.containers.run(
-            self._image, [MODEL, "--prepare", PREPARED_GRAPHS], detach=True, **options
+            self._image, [MODEL, "--prepare", PREPARED_GRAPHS], detach=True, name=name, **options
         )
         try:
             code = made.wait(timeout=prepared.SECONDS)["StatusCode"]
             return made.logs(tail=5).decode(errors="replace") or f"exit {code}" if code else ""
+        except RequestException as error:
+            return f"no end within {prepared.SECONDS:.0f} s: {type(error).__name__}"
         finally:
             with contextlib.suppress(DockerException):
                 made.remove(force=True)

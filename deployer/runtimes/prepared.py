@@ -10,20 +10,27 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Any
 
 from filelock import FileLock
 
 from deployer.runtimes.launch import child_environment, command
 from deployer.runtimes.policies import policy
+from deployer.runtimes.records import used_memory
 from deployer.server import machine
 from deployer.spec import Progress, ReplicaSpec
 
 SECONDS = 300.0  # for all graphs of a model
 NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._+-]{0,99}")
+GRAPH = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,60}\.(?:onnx|bin)")
+LONGEST_REPORT, LONGEST_LOG = 64 << 10, 1 << 20  # bytes
 ROOM = 3  # times the model's size that must be free on the disk
 
 
@@ -49,19 +56,43 @@ def ensure(spec: ReplicaSpec, progress: Progress, make: Callable[[Path], str]) -
 
 
 def _keep(folder: Path, work: Path, failed: str) -> None:
-    """Move what was made to its machine's name, or note why there is nothing; it is not tried again."""
+    """Take over what was made, or note why there is nothing, so that it is not tried again.
+
+    Whoever made it may be hostile: only plain files of expected names are moved out of their folder.
+    """
+    report = _read_report(work / machine.REPORT)
     name = _machine()
-    try:
-        name = str(json.loads((work / machine.REPORT).read_text())["machine"])
-    except (OSError, ValueError, KeyError, TypeError):
+    if sys.platform != "linux" and NAME.fullmatch(str(report.get("machine", ""))):
+        name = str(report["machine"])  # a container's there, which runs on a machine of its own
+    if not report:
         failed = failed or "no report"
-    if failed or not NAME.fullmatch(name):  # whoever made it may be hostile
-        shutil.rmtree(work)
-        work.mkdir(mode=0o755)
-        (work / machine.REPORT).write_text(json.dumps({"failed": failed[-500:]}))
-        name = _machine()
+    made = folder / ".made"
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(mode=0o755)
+    if not failed:
+        for entry in os.scandir(work):
+            if GRAPH.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                Path(entry.path).replace(made / entry.name)
+                (made / entry.name).chmod(0o644)
+    graphs = report.get("graphs") if not failed else None
+    told = {"failed": failed[-500:]} if failed else {"machine": name, "graphs": graphs}
+    (made / machine.REPORT).write_text(json.dumps(told))
     shutil.rmtree(folder / name, ignore_errors=True)
-    work.rename(folder / name)
+    made.rename(folder / name)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _read_report(path: Path) -> dict[str, Any]:
+    """The report of a child, empty when it left none that can be believed."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                return {}
+            found = json.loads(file.read(LONGEST_REPORT))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _is_prepared(folder: Path) -> bool:
@@ -88,21 +119,42 @@ def in_process(spec: ReplicaSpec, folder: Path, *, sandbox: bool) -> str:
     arguments = (str(spec.model_dir.resolve()), "--prepare", str(folder.resolve()))
     lifeline_end, lifeline = os.pipe()
     try:
-        done = subprocess.run(  # noqa: S603 (our own interpreter and module)
-            command(wanted, -1, lifeline_end, arguments),
-            cwd=folder,
-            env=child_environment(folder, 1),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=SECONDS,
-            check=False,
-            pass_fds=(lifeline_end,),
-        )
-    except subprocess.TimeoutExpired:
-        return f"it took more than {SECONDS:.0f} s"
+        with tempfile.TemporaryFile() as log:
+            child = subprocess.Popen(  # noqa: S603 (our own interpreter and module)
+                command(wanted, -1, lifeline_end, arguments),
+                cwd=folder,
+                env=child_environment(folder, 1),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                pass_fds=(lifeline_end,),
+                start_new_session=True,
+            )
+            why = _watch(child, log, limits.memory)
+            log.seek(max(0, os.fstat(log.fileno()).st_size - LONGEST_LOG))
+            said = log.read().decode(errors="replace").strip()
     finally:
         os.close(lifeline_end)
         os.close(lifeline)
-    return (done.stderr.strip() or f"exit {done.returncode}") if done.returncode else ""
+    return why or ((said or f"exit {child.returncode}") if child.returncode else "")
+
+
+def _watch(child: "subprocess.Popen[bytes]", log: IO[bytes], memory: int) -> str:
+    """Wait for the child's end; one that takes too much time, memory or log is ended, and the cause told."""
+    until = time.monotonic() + SECONDS
+    while True:
+        try:
+            child.wait(0.1)
+            return ""
+        except subprocess.TimeoutExpired:
+            why = ""
+            if time.monotonic() > until:
+                why = f"it took more than {SECONDS:.0f} s"
+            elif used_memory(child.pid) > memory:
+                why = f"it took more than {memory / 1e9:.2f} GB"
+            elif os.fstat(log.fileno()).st_size > LONGEST_LOG:
+                why = "it said too much"
+            if why:
+                child.kill()
+                child.wait()
+                return why

@@ -27,7 +27,7 @@ from deployer.runtimes.folders import SOCKET, last_lines, replica_folder
 from deployer.runtimes.launch import child_environment, command
 from deployer.runtimes.policies import policy
 from deployer.runtimes.probe import probe
-from deployer.runtimes.records import Record
+from deployer.runtimes.records import Record, used_memory
 from deployer.spec import Progress, Replica, ReplicaSpec, Stats
 
 LOOK_EVERY = 0.5  # seconds between two looks of the watchdog
@@ -58,18 +58,6 @@ class _Child:
         if self.lifeline >= 0:
             os.close(self.lifeline)
             self.lifeline = -1
-
-
-def used_memory(pid: int) -> int:
-    """Bytes that only this process holds: mapped weights do not count, swapped pages do; 0 when gone."""
-    try:
-        if sys.platform != "linux":
-            return int(psutil.Process(pid).memory_info().rss)
-        status = Path(f"/proc/{pid}/status").read_text()
-    except (OSError, psutil.Error):
-        return 0
-    fields = dict(line.split(":", 1) for line in status.splitlines())
-    return sum(int(fields.get(name, "0").split()[0]) for name in ("RssAnon", "RssShmem", "VmSwap")) * 1024
 
 
 def exit_text(code: int) -> str:

@@ -100,3 +100,15 @@ def load(path: Path) -> Record | None:
         return Record(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def used_memory(pid: int) -> int:
+    """Bytes that only this process holds: mapped weights do not count, swapped pages do; 0 when gone."""
+    try:
+        if sys.platform != "linux":
+            return int(psutil.Process(pid).memory_info().rss)
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (OSError, psutil.Error):
+        return 0
+    fields = dict(line.split(":", 1) for line in status.splitlines())
+    return sum(int(fields.get(name, "0").split()[0]) for name in ("RssAnon", "RssShmem", "VmSwap")) * 1024

@@ -1,6 +1,11 @@
 """Graphs prepared for this machine: made in the sandbox, once, and never in the way of serving."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -9,6 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from deployer.runtimes import prepared
+from deployer.runtimes.docker import _let_read
 from deployer.runtimes.process import ProcessRuntime
 from deployer.spec import Limits, ReplicaSpec, silent
 from tests.deployer.runtimes.models import ask, eventually
@@ -125,14 +131,61 @@ def test_leftovers_of_a_killed_one_are_cleared(short_dir: Path, large_dir: Path)
     assert not list(spec.prepared.glob(".*"))
 
 
-def test_a_report_from_a_hostile_child_leads_nowhere(short_dir: Path, doubling: Path) -> None:
-    spec = spec_of(doubling, short_dir / "prepared" / "m")
+@pytest.mark.parametrize("report", ["fifo", "link", "deep", "folder", "name", "none"])
+def test_a_hostile_child_leads_nowhere(short_dir: Path, doubling: Path, report: str) -> None:
+    spec, secret, made = spec_of(doubling, short_dir / "prepared" / "m"), short_dir / "secret", []
+    secret.mkdir(mode=0o700)
+    (secret / "key").write_text("hush")
 
     def make(work: Path) -> str:
-        (work / "prepared.json").write_text('{"machine": "../../escaped"}')
+        made.append(work)
+        path = work / "prepared.json"
+        (work / "model.onnx").symlink_to(secret / "key")
+        (work / "inner").symlink_to(secret)
+        if report == "fifo":
+            os.mkfifo(path)
+        elif report == "link":
+            path.symlink_to("/dev/zero")
+        elif report == "deep":
+            path.write_text("[" * 60_000)
+        elif report == "folder":
+            path.mkdir()
+        elif report == "name":
+            path.write_text('{"machine": "../../escaped", "graphs": {}}')
         return ""
 
-    prepared.ensure(spec, silent, make)
+    for _ in range(2):
+        prepared.ensure(spec, silent, make)
+    assert len(made) == 1
     assert spec.prepared
-    assert "failed" in report_of(spec.prepared)
+    kept = [path.name for path in spec.prepared.rglob("*") if path.is_file() or path.is_symlink()]
+    assert kept == ["prepared.json"]
+    assert ("failed" in report_of(spec.prepared)) == (report != "name")
     assert not list(short_dir.rglob("escaped"))
+    _let_read(spec.prepared)
+    assert secret.stat().st_mode & 0o777 == 0o700
+
+
+def test_folders_are_opened_to_readers_but_links_are_not_followed(tmp_path: Path) -> None:
+    outside, inside = tmp_path / "outside", tmp_path / "model" / "inner"
+    outside.mkdir(mode=0o700)
+    inside.mkdir(mode=0o700, parents=True)
+    (tmp_path / "model" / "link").symlink_to(outside)
+    _let_read(tmp_path / "model")
+    assert inside.stat().st_mode & 0o055 == 0o055
+    assert outside.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_child_that_says_too_much_is_ended(short_dir: Path, tmp_path: Path) -> None:
+    program = "import os\nwhile True: os.write(2, b'x' * 65536)"
+    with tempfile.TemporaryFile() as log:
+        child = subprocess.Popen([sys.executable, "-c", program], stderr=log)
+        assert prepared._watch(child, log, 1 << 30) == "it said too much"
+    assert child.returncode == -signal.SIGKILL
+
+
+def test_a_child_that_takes_too_much_is_ended() -> None:
+    program = "x = bytearray(200 << 20)\nimport time\ntime.sleep(60)"
+    with tempfile.TemporaryFile() as log:
+        child = subprocess.Popen([sys.executable, "-c", program], stderr=log)
+        assert "0.10 GB" in prepared._watch(child, log, 100_000_000)
