@@ -33,9 +33,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, help="TCP port to listen on; 0 takes a free one and logs it")
     parser.add_argument("--threads", type=int, default=1, help="threads for inference")
-    parser.add_argument(
-        "--prepared", metavar="DIR", help="where graphs prepared for machines lie"
-    )
+    parser.add_argument("--prepared", metavar="DIR", help="where graphs prepared for machines lie")
     parser.add_argument("--prepare", metavar="DIR", help="prepare the graphs for this machine there, and end")
     parser.add_argument("--deadline", type=float, default=900.0, help="seconds for one answer")
     parser.add_argument("--key-env", help="environment variable that holds the key asked for on TCP")
@@ -65,7 +63,7 @@ def _prepare(model_dir: "Path", out: "Path", log: "logging.Logger") -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Serve until told to stop; 0 after a clean stop, 3 for a bad model, 4 for an address in use, 5 without a key."""
+    """Serve until told to stop: 0 after that, 3 for a bad model, 4 for an address in use, 5 without a key."""
     started = time.perf_counter()
     given = arguments(argv)
     from pathlib import Path

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checka
 import msgspec
 import numpy as np
 
-from deployer.server import sound, transcripts
 from deployer.server.batching import Answering
 from deployer.server.errors import BadInput, Words
 from deployer.server.fields import texts_field
@@ -19,6 +18,8 @@ from deployer.server.moderation import Moderation
 from deployer.server.predictor import Predictor, Work
 from deployer.server.problems import Problem
 from deployer.server.signature import Array
+from deployer.server.sound import encoding as sound
+from deployer.server.sound import transcripts
 
 MOST_MODERATED = 32  # texts or pictures in a request
 _MODERATED = {"text-classification": "text", "image-classification": "image"}  # field of /predict by task

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from deployer.optimizer.convert.linear_text import classifier
-from deployer.server.text_features import NgramAnalyzer
+from deployer.server.text.features import NgramAnalyzer
 from tests.benchmarks.harness import Row, Timing, first_answer, interleave, row, script, table
 
 

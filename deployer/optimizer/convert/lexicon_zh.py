@@ -22,7 +22,7 @@ import msgspec
 
 from deployer.optimizer.convert import worker
 from deployer.optimizer.convert.weights import refuse
-from deployer.server.lexicon import Entry, Guesses, pack
+from deployer.server.text.lexicon import Entry, Guesses, pack
 from deployer.spec import Progress
 
 T = TypeVar("T")

@@ -1,6 +1,6 @@
 """Trains a two-class text classifier from labelled lines and writes it as an ONNX graph; numpy only.
 
-Features are the hashed character n-grams of `deployer.server.text_features`, the same code that serves.
+Features are the hashed character n-grams of `deployer.server.text.features`, the same code that serves.
 The model is a logistic regression with an L2 penalty on features scaled by idf × |log-count ratio| (the
 NB-SVM of Wang and Manning, 2012); the scale is folded into the table, so serving knows nothing of it.
 The penalty and the scale were first tried on the held-out lines and then confirmed by validation inside the
@@ -24,7 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from deployer.optimizer.convert import worker
 from deployer.optimizer.convert.weights import refuse
-from deployer.server.text_features import NgramAnalyzer
+from deployer.server.text.features import NgramAnalyzer
 from deployer.spec import Progress
 
 Vector = npt.NDArray[np.float64]

@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deployer.server.audio import FIELD, decode, resample
 from deployer.server.errors import BadInput, BadModel, Words
 from deployer.server.fields import Body, bool_field, bytes_field
 from deployer.server.graph import Graph, Outputs, Run
@@ -30,9 +29,10 @@ from deployer.server.model import Model, metadata
 from deployer.server.pipelines.voice_activity_detection import SpeechFinder, segments
 from deployer.server.predictor import JsonPredictor, Work
 from deployer.server.signature import Array, TensorSpec
-from deployer.server.spectrogram import HOP, RATE, log_mel
-from deployer.server.transcription import TICK, Segment, Vocabulary, Writing, density, joined
-from deployer.server.windows import following, levelled, loudness, spoken
+from deployer.server.sound.audio import FIELD, decode, resample
+from deployer.server.sound.spectrogram import HOP, RATE, log_mel
+from deployer.server.sound.transcription import TICK, Segment, Vocabulary, Writing, density, joined
+from deployer.server.sound.windows import following, levelled, loudness, spoken
 
 _DENSE = 2.4  # times that a transcript may be compressed before it counts as repeating itself
 _DOUBTFUL = -1.0  # mean logarithm of likelihoods below which a transcript is not believed

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from deployer.server.fields import Body
-from deployer.server.geometry import reading_order
-from deployer.server.images import image_field
 from deployer.server.model import Model
 from deployer.server.pipelines.object_detection import ObjectDetector
 from deployer.server.predictor import Work
+from deployer.server.vision.geometry import reading_order
+from deployer.server.vision.images import image_field
 
 
 class LayoutDetector(ObjectDetector):

@@ -14,7 +14,7 @@ from deployer.server.fields import Body, bool_field, texts_field
 from deployer.server.model import Model
 from deployer.server.predictor import GraphPredictor, Work
 from deployer.server.signature import Array
-from deployer.server.tokens import TEXTS_SCHEMA, TextEncoder, Tokens, batches
+from deployer.server.text.tokens import TEXTS_SCHEMA, TextEncoder, Tokens, batches
 
 
 class FeatureExtraction(GraphPredictor):

@@ -2,7 +2,8 @@
 
 - `resize`: [h, w] of the whole picture, or `resize_short`: n with its sides kept in proportion; then
   `crop`: n or [h, w] from the centre. `filter`: nearest, bilinear, bicubic or lanczos.
-- `scale`, `mean`, `std`, `channels`, `layout`, and Hugging Face's names: see `deployer.server.preparation`.
+- `scale`, `mean`, `std`, `channels`, `layout`, and Hugging Face's names: see
+  `deployer.server.vision.preparation`.
 - `jpeg`: true squeezes the picture through JPEG after `resize`, which networks trained on Caffe's files
   expect.
 - `activation`: softmax, sigmoid (labels that do not exclude each other), none, or auto (none when the scores
@@ -19,13 +20,13 @@ from PIL import Image
 
 from deployer.server.errors import BadModel
 from deployer.server.fields import Body, int_field
-from deployer.server.images import FIELD, image_field, resize_short
 from deployer.server.labels import labels_of
 from deployer.server.model import Model
 from deployer.server.options import one_of, pair
 from deployer.server.predictor import GraphPredictor, Work
-from deployer.server.preparation import FILTERS, Pixels, picture_options
 from deployer.server.scores import ACTIVATIONS, probabilities
+from deployer.server.vision.images import FIELD, image_field, resize_short
+from deployer.server.vision.preparation import FILTERS, Pixels, picture_options
 
 _MOST_LABELS = 1000
 

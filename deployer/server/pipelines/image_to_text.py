@@ -14,18 +14,18 @@ from PIL import Image, ImageOps
 
 from deployer.server.errors import BadModel
 from deployer.server.fields import Body, float_field
-from deployer.server.geometry import (
+from deployer.server.graph import Graph, Run
+from deployer.server.model import Model, metadata
+from deployer.server.predictor import JsonPredictor, Work
+from deployer.server.signature import Array
+from deployer.server.vision.geometry import (
     Rectangle,
     mean_inside,
     reading_order,
     regions,
     smallest_rectangle,
 )
-from deployer.server.graph import Graph, Run
-from deployer.server.images import FIELD, image_field, multiple_of, tensor
-from deployer.server.model import Model, metadata
-from deployer.server.predictor import JsonPredictor, Work
-from deployer.server.signature import Array
+from deployer.server.vision.images import FIELD, image_field, multiple_of, tensor
 
 HEIGHT = 48
 _NORM: dict[str, Any] = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "channels": "BGR"}

@@ -9,7 +9,7 @@ options.decoder says what the graph gives:
 
 Pictures: `fit` is stretch, letterbox (in the middle, on grey `fill`) or corner (at the top left); `resize`:
 [h, w] where the graph leaves it free; `size_input` names an input for the picture's width and height; the
-rest stands in `deployer.server.preparation`. Defaults of the request: `min_score`, `max_overlap`.
+rest stands in `deployer.server.vision.preparation`. Defaults of the request: `min_score`, `max_overlap`.
 """
 
 from typing import Any, NamedTuple
@@ -17,16 +17,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from deployer.server.detection import FITS, Boxes, Decoder, PicoDet, pick, place
 from deployer.server.errors import BadModel
 from deployer.server.fields import Body, float_field
-from deployer.server.images import FIELD, image_field
 from deployer.server.labels import labels_of, names_of
 from deployer.server.model import Model
 from deployer.server.options import one_of, pair
 from deployer.server.predictor import GraphPredictor, Work
-from deployer.server.preparation import FILTERS, Pixels, picture_options
 from deployer.server.signature import Array
+from deployer.server.vision.detection import FITS, Boxes, Decoder, PicoDet, pick, place
+from deployer.server.vision.images import FIELD, image_field
+from deployer.server.vision.preparation import FILTERS, Pixels, picture_options
 
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # what PicoDet is trained with
 _FRACTION = {"type": "number", "minimum": 0, "maximum": 1}

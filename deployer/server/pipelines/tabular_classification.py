@@ -1,7 +1,8 @@
 """tabular-classification: a label for each row of a table, by any ONNX graph over columns.
 
-The columns and what their cells may hold stand in `deployer.server.tables`. The graph gives a label (text or
-number) for each row, scores [n, classes], or both, as scikit-learn's converter writes them without zipmap.
+The columns and what their cells may hold stand in `deployer.server.tables.rows`. The graph gives a label
+(text or number) for each row, scores [n, classes], or both, as scikit-learn's converter writes them without
+zipmap.
 Options:
 
 - `outputs`: {"label", "scores"} where types do not tell them apart.

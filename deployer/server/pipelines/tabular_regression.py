@@ -1,21 +1,21 @@
 """tabular-regression: a number for each row of a table, by any ONNX graph over columns.
 
-The columns and what their cells may hold stand in `deployer.server.tables`. Options: output (which of the
-graph's, the first otherwise), targets (names, for a graph that gives several numbers).
+The columns and what their cells may hold stand in `deployer.server.tables.rows`. Options: output (which of
+the graph's, the first otherwise), targets (names, for a graph that gives several numbers).
 """
 
 from typing import Any
 
 import numpy as np
 
-from deployer.server.delimited import read_csv
 from deployer.server.errors import BadModel
 from deployer.server.fields import Body
 from deployer.server.graph import Outputs
 from deployer.server.model import Model
 from deployer.server.predictor import GraphPredictor, Work
 from deployer.server.signature import Array
-from deployer.server.tables import MOST_ROWS, Table
+from deployer.server.tables.delimited import read_csv
+from deployer.server.tables.rows import MOST_ROWS, Table
 
 
 class TabularRegression(GraphPredictor):

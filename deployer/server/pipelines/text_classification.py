@@ -15,8 +15,8 @@ from deployer.server.labels import labels_of
 from deployer.server.model import Model
 from deployer.server.predictor import GraphPredictor, Work
 from deployer.server.signature import Array
-from deployer.server.text_features import NgramAnalyzer
-from deployer.server.tokens import TEXTS_SCHEMA, TextEncoder, batches
+from deployer.server.text.features import NgramAnalyzer
+from deployer.server.text.tokens import TEXTS_SCHEMA, TextEncoder, batches
 
 
 class TextClassification(GraphPredictor):

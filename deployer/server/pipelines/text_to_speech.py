@@ -4,10 +4,10 @@ The graph has three inputs: the symbols' numbers (integers [1, n], a 0 at either
 width]) and the speed (float [1]); its output is the sound. A voice is a table of styles, one row for each
 number of symbols.
 
-Roles: `model`; `vocab`, JSON with the number of each symbol; `lexicon` (deployer.server.lexicon); the voices,
-each as `voice-NAME`, raw float32 [rows, width], or all as `voices`, an .npz. Options: sample_rate; voice (the
-default one, else the first); voices (their names in order, else sorted); numerals (the language in which
-digits are read: zh); max_tokens; most_characters; min_speed and max_speed.
+Roles: `model`; `vocab`, JSON with the number of each symbol; `lexicon` (deployer.server.text.lexicon); the
+voices, each as `voice-NAME`, raw float32 [rows, width], or all as `voices`, an .npz. Options: sample_rate;
+voice (the default one, else the first); voices (their names in order, else sorted); numerals (the language in
+which digits are read: zh); max_tokens; most_characters; min_speed and max_speed.
 """
 
 import base64
@@ -18,12 +18,12 @@ import numpy as np
 from deployer.server.errors import BadInput, BadModel, Words
 from deployer.server.fields import Body, float_field, text_field
 from deployer.server.graph import Run
-from deployer.server.lexicon import Lexicon
 from deployer.server.model import Model
 from deployer.server.predictor import JsonPredictor, Work
-from deployer.server.pronunciation import NUMERALS, Pronouncer
 from deployer.server.signature import Array, signature
-from deployer.server.sound import wav
+from deployer.server.sound.encoding import wav
+from deployer.server.text.lexicon import Lexicon
+from deployer.server.text.pronunciation import NUMERALS, Pronouncer
 
 _VOICE = "voice-"
 _EASY = 200  # symbols of a phrase made of several sentences: some 12 s of sound

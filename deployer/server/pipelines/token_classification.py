@@ -2,7 +2,7 @@
 
 With the role `tokenizer`: any encoder whose output is scores [batch, tokens, labels]. Options: labels (see
 `deployer.server.labels`) as BIO, BILOU or BIOES tags or plain ones, outside (those that are nothing, ["O"]),
-aggregation (simple | first | none, see `deployer.server.spans`), max_tokens, output.
+aggregation (simple | first | none, see `deployer.server.text.spans`), max_tokens, output.
 
 With the role `transitions`: models of the LAC family for Chinese. Characters to ids (full-width and
 traditional ones mapped first), one graph giving a score for each tag of each character, and a linear-chain
@@ -21,8 +21,8 @@ from deployer.server.model import Model
 from deployer.server.options import one_of
 from deployer.server.predictor import GraphPredictor, Work
 from deployer.server.signature import Array
-from deployer.server.spans import AGGREGATIONS, Token, described, entities, read_tags, whole_words
-from deployer.server.tokens import TEXTS_SCHEMA, TextEncoder, Tokens, batches
+from deployer.server.text.spans import AGGREGATIONS, Token, described, entities, read_tags, whole_words
+from deployer.server.text.tokens import TEXTS_SCHEMA, TextEncoder, Tokens, batches
 
 if TYPE_CHECKING:
     from tokenizers import Encoding

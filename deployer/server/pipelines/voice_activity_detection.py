@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from deployer.server.audio import FIELD, decode, decode_pcm, resample
 from deployer.server.errors import BadInput, BadModel, Words
 from deployer.server.fields import Body, bool_field, bytes_field, float_field, int_field
-from deployer.server.listening import WIDTH, Memory, unpack
 from deployer.server.model import Model
 from deployer.server.predictor import GraphPredictor, Work
-from deployer.server.resampling import RATES
 from deployer.server.signature import Array
-from deployer.server.turns import FRAME, RATE, Event, Rule
+from deployer.server.sound.audio import FIELD, decode, decode_pcm, resample
+from deployer.server.sound.listening import WIDTH, Memory, unpack
+from deployer.server.sound.resampling import RATES
+from deployer.server.sound.turns import FRAME, RATE, Event, Rule
 
 _BLOCK = 512  # frames in one run: 16 s
 _MS = {"type": "integer", "minimum": 0, "maximum": 10_000}

@@ -17,11 +17,13 @@ import atheris
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 with atheris.instrument_imports(include=["deployer"]):
-    from deployer.server import audio, images, openinference
+    from deployer.server import openinference
     from deployer.server.errors import BadInput
     from deployer.server.http import Request, read_form, read_object
     from deployer.server.problems import Problem
     from deployer.server.signature import TensorSpec
+    from deployer.server.sound import audio
+    from deployer.server.vision import images
 
 SPECS = {
     spec.name: spec for spec in (TensorSpec(kind.lower(), kind, (-1, 2)) for kind in openinference.DTYPES)

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from deployer.examples import check
 from deployer.server.pipelines.token_classification import viterbi
-from deployer.server.text_features import NgramAnalyzer
+from deployer.server.text.features import NgramAnalyzer
 from tests.deployer.server.conftest import RunningServer, Serve, graph, write_model
 from tests.shelf_files import model_dir
 

@@ -8,7 +8,7 @@ import pytest
 
 from deployer.errors import ConversionFailed
 from deployer.optimizer.convert import BUILDERS, lexicon_zh
-from deployer.server.lexicon import Lexicon
+from deployer.server.text.lexicon import Lexicon
 from deployer.spec import silent
 from tests.shelf_files import archive_member
 

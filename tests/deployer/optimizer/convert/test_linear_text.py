@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from deployer.errors import ConversionFailed
 from deployer.optimizer.convert import BUILDERS, linear_text
-from deployer.server.text_features import NgramAnalyzer
+from deployer.server.text.features import NgramAnalyzer
 from deployer.spec import silent
 from tests.shelf_files import archive_member
 

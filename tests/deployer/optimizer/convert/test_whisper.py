@@ -11,8 +11,8 @@ import pytest
 
 from deployer.errors import ConversionFailed
 from deployer.optimizer.convert import BUILDERS, whisper
-from deployer.server.audio import decode, resample
-from deployer.server.spectrogram import log_mel
+from deployer.server.sound.audio import decode, resample
+from deployer.server.sound.spectrogram import log_mel
 from deployer.spec import silent
 from tests.deployer.optimizer.convert.whispers import SMALL, Forward, weights, write
 from tests.deployer.server.pipelines.examples import example_file

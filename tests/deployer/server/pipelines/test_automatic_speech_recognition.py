@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 
 from deployer.examples import check
 from deployer.optimizer.convert import whisper
-from deployer.server.audio import decode, resample
 from deployer.server.errors import BadInput, BadModel
 from deployer.server.model import Model
 from deployer.server.pipelines.automatic_speech_recognition import Transcriber
 from deployer.server.predictor import Work, finish, load
-from deployer.server.sound import wav
+from deployer.server.sound.audio import decode, resample
+from deployer.server.sound.encoding import wav
 from deployer.spec import silent
 from tests.deployer.optimizer.convert.whispers import weights, write
 from tests.deployer.server.conftest import Serve
 from tests.deployer.server.pipelines.examples import body, example_file, examples
-from tests.deployer.server.test_transcription import SIZE, tokenizer
+from tests.deployer.server.sound.test_transcription import SIZE, tokenizer
 from tests.shelf_files import model_dir
 
 LISTING = "asr-whisper-base"

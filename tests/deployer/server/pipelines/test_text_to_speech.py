@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from deployer.examples import check
-from deployer.server.audio import decode, resample
 from deployer.server.errors import BadInput, BadModel
 from deployer.server.pipelines.text_to_speech import Phrase, Speaker, cut, joined
 from deployer.server.pipelines.voice_activity_detection import RATE, SpeechFinder
 from deployer.server.predictor import finish, load
+from deployer.server.sound.audio import decode, resample
 from tests.deployer.server.conftest import Serve, graph, write_model
 from tests.deployer.server.pipelines.examples import examples
 from tests.shelf_files import model_dir

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployer.examples import check
-from deployer.server.audio import decode, resample
 from deployer.server.errors import BadInput, BadModel
 from deployer.server.model import Model
 from deployer.server.pipelines.voice_activity_detection import FRAME, SpeechFinder, segments
 from deployer.server.predictor import finish, load
+from deployer.server.sound.audio import decode, resample
 from tests.deployer.server.conftest import Serve, identity, write_model
 from tests.deployer.server.pipelines.examples import body, example_file, examples
 from tests.shelf_files import archive_member, model_dir

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployer.server.windows import FRAME, following, levelled, loudness, quietest, spoken
+from deployer.server.sound.windows import FRAME, following, levelled, loudness, quietest, spoken
 
 LONGEST, PAUSE = 60 * FRAME, 8 * FRAME
 Spans = list[tuple[int, int]]

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from deployer.server.detection import FITS, MOST, Boxes, decode_cells, overlaps, pick, place
 from deployer.server.errors import BadModel
 from deployer.server.signature import TensorSpec
+from deployer.server.vision.detection import FITS, MOST, Boxes, decode_cells, overlaps, pick, place
 
 SIZE = (64, 128)  # of a made-up picture: 8 × 16 cells at stride 8, 4 × 8 at 16
 boxes = st.tuples(st.floats(0, 90), st.floats(0, 90), st.floats(1, 50), st.floats(1, 50)).map(

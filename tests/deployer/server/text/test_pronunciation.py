@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployer.server.lexicon import Lexicon
-from deployer.server.pronunciation import Pronouncer, split, tidy
+from deployer.server.text.lexicon import Lexicon
+from deployer.server.text.pronunciation import Pronouncer, split, tidy
 from tests.shelf_files import model_dir
 
 SAID = [line.split("\t") for line in Path(__file__).with_name("said_zh.tsv").read_text("utf-8").splitlines()]

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployer.server.geometry import (
+from deployer.server.vision.geometry import (
     hull,
     mean_inside,
     ordered,

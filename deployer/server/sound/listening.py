@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from deployer.server.errors import BadInput, Words
-from deployer.server.resampling import RATES, kept, ready, resample_piece
 from deployer.server.signature import Array
-from deployer.server.turns import FRAME, RATE, Turns
+from deployer.server.sound.resampling import RATES, kept, ready, resample_piece
+from deployer.server.sound.turns import FRAME, RATE, Turns
 
 CONTEXT = 64  # samples before a frame that the graph sees too
 WIDTH = 128  # of the graph's memory

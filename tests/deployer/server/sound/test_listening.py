@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployer.server.errors import BadInput
-from deployer.server.listening import CONTEXT, MOST_SAMPLES, WIDTH, Memory, unpack
-from deployer.server.resampling import RATES
-from deployer.server.turns import FRAME, Turns
+from deployer.server.sound.listening import CONTEXT, MOST_SAMPLES, WIDTH, Memory, unpack
+from deployer.server.sound.resampling import RATES
+from deployer.server.sound.turns import FRAME, Turns
 
 
 def memory(rate: int = 16_000, size: int = 5000) -> Memory:

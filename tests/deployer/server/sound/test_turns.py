@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployer.server.pipelines.voice_activity_detection import segments
-from deployer.server.turns import FRAME, Event, Rule, Turns
+from deployer.server.sound.turns import FRAME, Event, Rule, Turns
 
 likelihoods = st.lists(st.sampled_from([0.0, 0.2, 0.4, 0.45, 0.5, 0.7, 1.0]), max_size=90)
 rules = st.builds(

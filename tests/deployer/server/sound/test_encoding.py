@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployer.server.audio import decode
 from deployer.server.errors import BadInput
-from deployer.server.sound import MEDIA_TYPES, encoder, mp3, pcm, wav, wav_head
+from deployer.server.sound.audio import decode
+from deployer.server.sound.encoding import MEDIA_TYPES, encoder, mp3, pcm, wav, wav_head
 
 RATE = 24_000
 TONE = (0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)).astype(np.float32)

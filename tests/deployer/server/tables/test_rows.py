@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from deployer.server.errors import BadInput, BadModel
 from deployer.server.signature import TensorSpec
-from deployer.server.tables import MOST_ROWS, Table
+from deployer.server.tables.rows import MOST_ROWS, Table
 
 MATRIX = [TensorSpec("X", "FP32", (-1, 3))]
 FRAME = [

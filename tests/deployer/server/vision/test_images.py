@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from deployer.server.errors import BadInput
-from deployer.server.images import decode, resize_short, tensor
+from deployer.server.vision.images import decode, resize_short, tensor
 
 
 def encoded(picture: Image.Image, form: str = "PNG", **options: object) -> bytes:

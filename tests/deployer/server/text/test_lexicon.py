@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployer.server.errors import BadModel
-from deployer.server.lexicon import MAGIC, Entry, Guesses, Lexicon, pack
+from deployer.server.text.lexicon import MAGIC, Entry, Guesses, Lexicon, pack
 from tests.shelf_files import model_dir
 
 ENTRIES = [

@@ -11,8 +11,8 @@ import unicodedata
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
-from deployer.server.lexicon import Lexicon
-from deployer.server.numerals_zh import spell
+from deployer.server.text.lexicon import Lexicon
+from deployer.server.text.numerals_zh import spell
 
 NUMERALS: dict[str, Callable[[str], str]] = {"zh": spell}
 

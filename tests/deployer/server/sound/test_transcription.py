@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders
 from tokenizers.models import WordLevel
 
 from deployer.server.errors import BadModel
-from deployer.server.transcription import TICK, Segment, Vocabulary, Writing, circling, density, joined
+from deployer.server.sound.transcription import TICK, Segment, Vocabulary, Writing, circling, density, joined
 
 WORDS = 20
 NAMES = "endoftext startoftranscript en zh yue translate transcribe startoflm startofprev nocaptions"

@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image
 
 from deployer.server.errors import BadModel
-from deployer.server.images import tensor
 from deployer.server.model import Model
 from deployer.server.options import one_of
 from deployer.server.signature import Array, TensorSpec
+from deployer.server.vision.images import tensor
 
 FILTERS = {name.lower(): Image.Resampling[name] for name in ("NEAREST", "BILINEAR", "BICUBIC", "LANCZOS")}
 _DTYPES = {"FP32": np.float32, "FP16": np.float16, "FP64": np.float64, "UINT8": np.uint8}

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployer.server.delimited import CHARSETS, read_csv
 from deployer.server.errors import BadInput
+from deployer.server.tables.delimited import CHARSETS, read_csv
 
 names = st.lists(
     st.text("abc城 市\"',;", min_size=1, max_size=6).filter(lambda name: name.strip() == name),

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from deployer.server.delimited import read_csv
 from deployer.server.errors import BadInput, BadModel, Words
 from deployer.server.openinference import DTYPES
 from deployer.server.signature import Array, TensorSpec
+from deployer.server.tables.delimited import read_csv
 
 MOST_ROWS = 10_000
 TYPES = ("number", "category", "text", "boolean")

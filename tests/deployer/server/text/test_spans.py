@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployer.server.spans import Tag, Token, entities, read_tags, whole_words
+from deployer.server.text.spans import Tag, Token, entities, read_tags, whole_words
 
 SCHEMES = {
     "BIO": ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"],

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployer.server.numerals_zh import cardinal, number, one_by_one, spell
+from deployer.server.text.numerals_zh import cardinal, number, one_by_one, spell
 
 READ = {
     # numbers

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployer.server.audio import resample
-from deployer.server.resampling import RATES, kept, kernel, ready, resample_piece
+from deployer.server.sound.audio import resample
+from deployer.server.sound.resampling import RATES, kept, kernel, ready, resample_piece
 
 WANTED = 16_000
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployer.server.text_features import NgramAnalyzer, fnv1a
+from deployer.server.text.features import NgramAnalyzer, fnv1a
 
 OPTIONS = {"analyzer": "char-ngram-hash", "ngrams": [1, 2], "buckets": 262144, "normalize": "NFKC"}
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployer.server.audio import decode, decode_pcm, resample
 from deployer.server.errors import BadInput
+from deployer.server.sound.audio import decode, decode_pcm, resample
 
 PCM, ALAW, FLOAT, EXTENSIBLE = 1, 6, 3, 0xFFFE
 

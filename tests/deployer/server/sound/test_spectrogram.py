@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployer.server.audio import decode, resample
-from deployer.server.spectrogram import FRAME, HOP, RATE, filters, log_mel
+from deployer.server.sound.audio import decode, resample
+from deployer.server.sound.spectrogram import FRAME, HOP, RATE, filters, log_mel
 from tests.deployer.server.pipelines.examples import example_file
 
 # faster-whisper 1.2.1 (FeatureExtractor): bands and frames of the logarithm, padded to 30 s with silence.

@@ -1,0 +1,1 @@
+"""Tables: rows and columns to a graph's inputs."""
