@@ -145,8 +145,8 @@ class App:
     def _authorize(self, pattern: str, request: Request) -> None:
         if pattern == "/healthz" or pattern.startswith("/v2/health/"):
             return
-        sent = request.headers.get(b"authorization", b"")
-        if not hmac.compare_digest(sent, b"Bearer " + self.key):
+        scheme, _, sent = request.headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() != b"bearer" or not hmac.compare_digest(sent.strip(), self.key):
             cause = Words("This server answers only with its key.", "本服务需要密钥才能访问。")
             raise Problem("unauthorized", cause, headers={"WWW-Authenticate": "Bearer"})
 

@@ -280,7 +280,7 @@ class Graph:
         if changed:
             told = cause[:300] if not agreed else f"{PROOFS} pairs gave the same answers as alone"
             facts = {"joined": proof.joins, "filled_up": proof.fills, "cause": told}
-            log.info("what is known of sharing runs", extra=facts)
+            log.info("requests may share runs" if proof.joins else "requests run one by one", extra=facts)
 
 
 def bucket(length: int) -> int:

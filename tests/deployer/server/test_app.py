@@ -221,9 +221,11 @@ def test_one_address_must_be_given(tensors_dir: Path) -> None:
 def test_the_key_is_asked_for_on_tcp_only(serve: Serve, tensors_dir: Path) -> None:
     server = serve(tensors_dir, tcp=True, key="mk_secret")
     assert server.client.get("/v1/models").status_code == 200
+    assert server.client.get("/v1/models", headers={"Authorization": "bearer mk_secret"}).status_code == 200
     for headers in (
         {},
         {"Authorization": "Bearer no"},
+        {"Authorization": "Basic mk_secret"},
         {"Authorization": "mk_secret"},
         {"Authorization": "Bearer é"},
     ):
