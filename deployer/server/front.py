@@ -77,9 +77,9 @@ class Exchange:
         """Send the whole answer, or the head of one that `send` and `end` go on with."""
         self.connection.respond(self, response)
 
-    def send(self, piece: bytes) -> bool:
-        """Send a piece of a streamed answer; False when the caller must be waited for."""
-        return self.connection.send(self, piece)
+    def send(self, piece: bytes) -> None:
+        """Send a piece of a streamed answer."""
+        self.connection.send(self, piece)
 
     def end(self) -> None:
         """The streamed answer is complete."""
@@ -292,12 +292,11 @@ class Connection(asyncio.Protocol):
             self.transport.write(_head(exchange, response, len(body)) + body)
         self._finish(exchange)
 
-    def send(self, exchange: Exchange, piece: bytes) -> bool:
-        """Write a piece of a streamed answer; whether another may follow at once."""
+    def send(self, exchange: Exchange, piece: bytes) -> None:
+        """Write a piece of a streamed answer."""
         if piece and not self.transport.is_closing():
             framed = b"%x\r\n%b\r\n" % (len(piece), piece) if not exchange.http10 else piece
             self.transport.write(framed)
-        return not self.congested
 
     def end(self, exchange: Exchange) -> None:
         """Close a streamed answer."""

@@ -295,24 +295,24 @@ def _moderates(predictor: Predictor) -> bool:
     )
 
 
+def _written(answer: Callable[..., Answering], summary: str) -> Route:
+    """A route from a recording to its transcript."""
+    return Route(
+        answer,
+        lambda p: isinstance(p, Transcriber),
+        TranscriptionForm,
+        summary,
+        takes="multipart/form-data",
+        gives=("application/json", "text/plain", "text/vtt"),
+    )
+
+
 ROUTES: dict[str, Route] = {
     "/v1/embeddings": Route(embeddings, lambda p: isinstance(p, Embedder), EmbeddingsRequest, "Embed texts"),
     "/v1/moderations": Route(moderations, _moderates, ModerationsRequest, "Judge texts or pictures"),
-    "/v1/audio/transcriptions": Route(
-        transcriptions,
-        lambda p: isinstance(p, Transcriber),
-        TranscriptionForm,
-        "Write down what is said",
-        takes="multipart/form-data",
-        gives=("application/json", "text/plain", "text/vtt"),
-    ),
-    "/v1/audio/translations": Route(
-        partial(transcriptions, translate=True),
-        lambda p: isinstance(p, Transcriber),
-        TranscriptionForm,
-        "Write down in English what is said",
-        takes="multipart/form-data",
-        gives=("application/json", "text/plain", "text/vtt"),
+    "/v1/audio/transcriptions": _written(transcriptions, "Write down what is said"),
+    "/v1/audio/translations": _written(
+        partial(transcriptions, translate=True), "Write down in English what is said"
     ),
     "/v1/audio/speech": Route(
         speech,

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from deployer.server.errors import BadInput, Words
-from deployer.server.fields import Body, bytes_field
 from deployer.server.signature import Array
 
 MAX_SECONDS = 3600
@@ -35,12 +34,6 @@ _EXPECTED = Words(
     f"a WAV file of at most {MAX_SECONDS // 60} minutes: PCM of 8, 16, 24 or 32 bits or float, 4 to 192 kHz",
     f"WAV 文件，至多 {MAX_SECONDS // 60} 分钟：8、16、24、32 位 PCM 或浮点，4 至 192 kHz",
 )
-
-
-def audio_field(body: Body, name: str = "audio", rate: int = 16_000) -> Array:
-    """The sound in a field of a body, as float32 [samples] in -1 … 1 at `rate`."""
-    samples, found = decode(bytes_field(body, name), name)
-    return resample(samples, found, rate)
 
 
 def decode(data: bytes, where: str = "audio") -> tuple[Array, int]:

@@ -55,12 +55,6 @@ def pcm(samples: Array) -> bytes:
     return levels.tobytes()
 
 
-def mp3(samples: Array, rate: int, where: str = "format") -> bytes:
-    """Float samples [n] in -1 … 1 as an MP3 file; raises BadInput without lameenc."""
-    made = _Mp3(rate, where)
-    return made.write(samples) + made.end()
-
-
 class _Pcm:
     """16-bit samples behind a head."""
 

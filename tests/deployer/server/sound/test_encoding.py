@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from deployer.server.errors import BadInput
 from deployer.server.sound.audio import decode
-from deployer.server.sound.encoding import MEDIA_TYPES, encoder, mp3, pcm, wav, wav_head
+from deployer.server.sound.encoding import MEDIA_TYPES, encoder, pcm, wav, wav_head
 
 RATE = 24_000
 TONE = (0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)).astype(np.float32)
@@ -53,7 +53,8 @@ def test_pieces_make_the_whole(lengths: list[int], form: str) -> None:
 
 
 def test_mp3_has_frames_from_its_first_byte_and_is_small() -> None:
-    data = mp3(np.tile(TONE, 5), RATE)
+    whole = encoder("mp3", RATE)
+    data = whole.write(np.tile(TONE, 5)) + whole.end()
     assert data[0] == 0xFF and data[1] & 0xE0 == 0xE0
     assert 35_000 < len(data) < 50_000  # 64 kbit/s
     made = encoder("mp3", RATE)
