@@ -79,8 +79,10 @@ class Graph:
         rows: int = ROWS,
         joins: bool | None = None,
         exclusive: bool = False,
+        role: str = "model",
     ) -> None:
         self.session = session
+        self.role = role
         self.inputs = specs(session.get_inputs())
         self.outputs = specs(session.get_outputs())
         self.names = tuple(spec.name for spec in self.inputs)

@@ -95,7 +95,7 @@ class Model:
         if joins is not None and not isinstance(joins, bool):
             raise BadModel(f"options.batching is {joins!r}, neither true nor false")
         session = self._session(role, self.threads if exclusive else 1)
-        return Graph(session, rows=rows, joins=joins, exclusive=exclusive)
+        return Graph(session, rows=rows, joins=joins, exclusive=exclusive, role=role)
 
     def _session(self, role: str, threads: int) -> "onnxruntime.InferenceSession":
         """A session with explicit threads and no spinning (spinning doubles the CPU)."""

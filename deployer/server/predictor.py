@@ -13,7 +13,7 @@ Works of many requests are under way at once, on several threads: keep no state 
 import importlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -150,13 +150,17 @@ def load(model_dir: Path, threads: int = 1, prepared: Path | None = None) -> Pre
     return predictor
 
 
-def finish(work: Work[T]) -> T:
-    """Do a whole work here and now, each run alone."""
+def _alone(run: Run) -> Outputs:
+    return run.graph.run(run)
+
+
+def finish(work: Work[T], execute: Callable[[Run], Outputs] = _alone) -> T:
+    """Do a whole work here and now; `execute` does each run, by default alone and in its own session."""
     try:
         run = next(work)
         while True:
             try:
-                outputs = run.graph.run(run)
+                outputs = execute(run)
             except Exception as error:
                 run = work.throw(error)
             else:
