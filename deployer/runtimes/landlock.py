@@ -16,9 +16,11 @@ CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446  # the same numbers on e
 VERSION_FLAG, PATH_BENEATH = 1, 1
 
 WRITE_FILE, READ_FILE, READ_DIR, REMOVE_FILE = 1 << 1, 1 << 2, 1 << 3, 1 << 5
+REMOVE_DIR, MAKE_DIR, REFER = 1 << 4, 1 << 7, 1 << 13
 MAKE_REG, MAKE_SOCK, TRUNCATE = 1 << 8, 1 << 9, 1 << 14
 READ = READ_FILE | READ_DIR
 WRITE = READ | WRITE_FILE | REMOVE_FILE | MAKE_REG | MAKE_SOCK | TRUNCATE
+WORK = WRITE | MAKE_DIR | REMOVE_DIR | REFER  # folders too, and moves between them
 FOR_FILES = READ_FILE | WRITE_FILE | TRUNCATE  # the other rights exist for folders only
 
 TCP = 0b11  # bind and connect
@@ -69,8 +71,10 @@ def _allow(ruleset: int, path: Path, rights: int) -> None:
         os.close(handle)
 
 
-def restrict(read: Iterable[Path], write: Iterable[Path]) -> int:
+def restrict(read: Iterable[Path], write: Iterable[Path], *, folders: bool = False) -> int:
     """Keep this process to these files and folders; paths that do not exist are passed over.
+
+    With `folders` it may also make and remove folders where it may write.
 
     no_new_privs must be set. Returns the ABI in force, 0 when the kernel has no Landlock.
     """
@@ -84,7 +88,7 @@ def restrict(read: Iterable[Path], write: Iterable[Path]) -> int:
     except OSError:
         return 0
     try:
-        for paths, rights in ((read, READ), (write, WRITE)):
+        for paths, rights in ((read, READ), (write, WORK if folders else WRITE)):
             for path in paths:
                 if path.exists():
                     _allow(ruleset, path, rights & known)

@@ -38,6 +38,8 @@ class Policy:
     files: int = 1024
     enabled: bool = True
     largest_file: int = LARGEST_FILE
+    folders: bool = False
+    """Whether it may make folders where it may write."""
 
     def to_json(self) -> str:
         """As one argument of the launcher."""
@@ -98,7 +100,7 @@ def apply(wanted: Policy) -> Applied:
         return Applied(Sandbox.none, missing=("switched off",))
     if not seccomp.forbid_new_privileges():
         return Applied(Sandbox.none, missing=("landlock", "seccomp"))
-    abi = landlock.restrict(map(Path, wanted.read), map(Path, wanted.write))
+    abi = landlock.restrict(map(Path, wanted.read), map(Path, wanted.write), folders=wanted.folders)
     _drop_capabilities()
     filtered = seccomp.install()
     missing = []
