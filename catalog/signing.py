@@ -5,13 +5,17 @@ signature lies beside the version, never inside its manifest: the digest must no
 """
 
 import hashlib
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from catalog.errors import SignatureInvalid
 from catalog.storage import only_one
+
+_DIGESTS = re.compile(r": Expected 'Digest\(.*?\)', Actual 'Digest\(.*?\)'")  # 200 characters of bytes
 
 
 @dataclass(frozen=True)
@@ -56,14 +60,25 @@ def ensure_key(home: Path) -> Path:
     return private
 
 
+def public_key(home: Path) -> Path:
+    """Where the home's public key lies, in PEM; others verify with it."""
+    return _keys(home)[1]
+
+
 def fingerprint(home: Path) -> str:
     """sha256 of the home's public key in DER, in hex; "" when there is no key yet."""
+    public = public_key(home)
+    return fingerprint_of(public) if public.exists() else ""
+
+
+def fingerprint_of(public: Path) -> str:
+    """sha256 of a public key (a PEM file) in DER, in hex; raises SignatureInvalid when it is none."""
     from cryptography.hazmat.primitives import serialization
 
-    _, public = _keys(home)
-    if not public.exists():
-        return ""
-    key = serialization.load_pem_public_key(public.read_bytes())
+    try:
+        key = serialization.load_pem_public_key(public.read_bytes())
+    except (OSError, ValueError, TypeError) as error:
+        raise SignatureInvalid(digest=public.name, why=f"no public key: {error}") from error
     der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(der).hexdigest()
 
@@ -81,42 +96,65 @@ def signature_of(home: Path, digest: str) -> Signature | None:
 
 def sign(home: Path, model_dir: Path, digest: str) -> Signature:
     """Sign every file of a model folder; signing again replaces the signature. Raises SignatureInvalid."""
-    key = ensure_key(home)
     path = signature_path(home, digest)
     path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_suffix(".half")
-    # In a process of its own: the library brings sigstore, 60 MB and a second that the shop needs not keep.
-    command = [sys.executable, "-P", "-m", "catalog.signing", str(key), str(model_dir), str(half)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (our own)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no cause given"])[-1]
-        raise SignatureInvalid(digest=digest, why=f"signing ended with exit {done.returncode}: {last}")
-    half.replace(path)
+    sign_folder(home, model_dir, path, digest)
     return Signature(path, fingerprint(home))
+
+
+def sign_folder(home: Path, model_dir: Path, path: Path, subject: str) -> None:
+    """Sign every file of a folder with the home's key into `path`; raises SignatureInvalid."""
+    key = ensure_key(home)
+    half = path.with_suffix(".half")
+    _in_a_child("sign", key, model_dir, half, subject=subject)
+    half.replace(path)
 
 
 def verify(home: Path, model_dir: Path, digest: str) -> Signature:
     """Check a model folder against its signature; raises SignatureInvalid with the reason."""
-    from model_signing import verifying
-
     found = signature_of(home, digest)
     if found is None:
         raise SignatureInvalid(digest=digest, why="there is no signature")
-    _, public = _keys(home)
-    try:
-        verifier = verifying.Config()  # type: ignore[no-untyped-call]
-        verifier.use_elliptic_key_verifier(public_key=public).verify(model_dir, found.path)
-    except Exception as error:  # the library raises ValueError and others, all of them mean "no"
-        raise SignatureInvalid(digest=digest, why=str(error) or type(error).__name__) from error
+    verify_folder(model_dir, found.path, public_key(home), subject=digest)
     return found
 
 
-def _sign_here(key: str, model_dir: str, path: str) -> None:
-    from model_signing import signing
+def verify_folder(
+    model_dir: Path, signature: Path, public: Path, *, subject: str, beside: Sequence[Path] = ()
+) -> None:
+    """Check a folder against a signature with somebody's public key; raises SignatureInvalid.
 
-    signer = signing.Config()  # type: ignore[no-untyped-call]
-    signer.use_elliptic_key_signer(private_key=key).sign(model_dir, path)
+    `beside` names what lies in the folder and was not signed, such as the signature itself.
+    """
+    fingerprint_of(public)
+    _in_a_child("verify", public, model_dir, signature, *beside, subject=subject)
+
+
+def _in_a_child(what: str, key: Path, model_dir: Path, signature: Path, *beside: Path, subject: str) -> None:
+    """Sign or verify in a process of its own: the library brings sigstore, 60 MB that nobody need keep."""
+    command = [sys.executable, "-P", "-m", "catalog.signing", what]
+    command += map(str, (key, model_dir, signature, *beside))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (our own)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"{what} ended with exit {done.returncode}"])[-1]
+        why = _DIGESTS.sub("", last.partition(": ")[2] or last)
+        raise SignatureInvalid(digest=subject, why=why)
+
+
+def _main(what: str, key: str, model_dir: str, signature: str, *beside: str) -> None:
+    from model_signing import hashing, signing, verifying
+
+    config = hashing.Config()  # type: ignore[no-untyped-call]
+    if beside:
+        config.set_ignored_paths(paths=[*beside], ignore_git_paths=True)
+    if what == "sign":
+        signer = signing.Config()  # type: ignore[no-untyped-call]
+        signer.use_elliptic_key_signer(private_key=key).set_hashing_config(config).sign(model_dir, signature)
+        return
+    verifier = verifying.Config()  # type: ignore[no-untyped-call]
+    verifier.use_elliptic_key_verifier(public_key=key).set_hashing_config(config)
+    verifier.verify(model_dir, signature)
 
 
 if __name__ == "__main__":
-    _sign_here(*sys.argv[1:])
+    _main(*sys.argv[1:])

@@ -5,6 +5,7 @@ The archives lie in ~/.cache/opc-market-tests (or $MARKET_TEST_CACHE) and are ch
 
 import hashlib
 import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -19,6 +20,7 @@ from catalog.importers.packages import Member, fetch_archive, unpack
 from catalog.storage import only_one, sha256_of
 
 ROOT = Path(__file__).parents[1]
+_CONVERTERS = "deployer.optimizer.convert"
 
 
 def cache_dir() -> Path:
@@ -100,7 +102,22 @@ def _builders() -> Builders:
 def _fingerprint(wanted: Entry) -> str:
     """Changes when the entry does, or what builds it."""
     digest = hashlib.sha256(repr((wanted.archives, wanted.files, wanted.builds, wanted.model)).encode())
-    if wanted.builds:
-        for path in sorted((ROOT / "deployer" / "optimizer" / "convert").glob("*.py")):
-            digest.update(path.read_bytes())
+    used: set[Path] = set()
+    for build in wanted.builds:
+        _converter(_builders()[build.builder].args[0], used)  # type: ignore[attr-defined]
+    for path in sorted(used):
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def _converter(module: str, used: set[Path]) -> None:
+    """Collect the sources of a converter: its module and those of ours that it imports, beside the worker."""
+    path = ROOT / module.replace(".", "/")
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    if not module.startswith(f"{_CONVERTERS}.") or not path.exists() or path in used:
+        return
+    used.add(path)
+    for base, names in re.findall(r"^from (\S+) import (.+)$", path.read_text("utf-8"), re.MULTILINE):
+        _converter(base, used)
+        for name in names.split(", "):
+            _converter(f"{base}.{name}", used)

@@ -12,8 +12,11 @@ Builder = Callable[[dict[str, Path], Path, dict[str, Any], Progress], None]
 
 BUILDERS: dict[str, Builder] = {
     "bert-encoder": partial(worker.run, "deployer.optimizer.convert.bert"),
+    "efficientnet-lite": partial(worker.run, "deployer.optimizer.convert.efficientnet"),
+    "gguf": partial(worker.run, "deployer.optimizer.convert.gguf"),
     "join": partial(worker.run, "deployer.optimizer.convert.join"),
     "lexicon-zh": partial(worker.run, "deployer.optimizer.convert.lexicon_zh"),
     "linear-text": partial(worker.run, "deployer.optimizer.convert.linear_text"),
+    "tflite": partial(worker.run, "deployer.optimizer.convert.tflite"),
     "whisper": partial(worker.run, "deployer.optimizer.convert.whisper"),
 }

@@ -1,11 +1,13 @@
-"""Makes an ONNX graph of a BERT-family encoder straight from its safetensors, without torch.
+"""Makes an ONNX graph of a BERT-family encoder straight from its weights, without torch.
 
-Covers BERT, RoBERTa and XLM-R with learnt absolute positions, and so MiniLM, BGE, E5 and their like.
+Covers BERT, RoBERTa, XLM-R, ELECTRA and DistilBERT with learnt absolute positions, and so MiniLM, BGE, E5 and
+their like, from safetensors or a state dict; alone, or with the head of a classifier of texts or tokens.
 The graph is written in the node patterns that ONNX Runtime's own transformer fusions look for
 (attention, skip layer norm, bias with GELU), in opset 17. Same input, same bytes.
 
 Inputs are int64 [batch, sequence]: input_ids, attention_mask and, where the model tells kinds of tokens
-apart, token_type_ids; output is last_hidden_state, float32 [batch, sequence, hidden]. The pooler is left out.
+apart, token_type_ids; output is last_hidden_state, float32 [batch, sequence, hidden], without the pooler.
+Where config.json names a classifier, it is logits, [batch, labels] or [batch, sequence, labels].
 """
 
 import json
@@ -23,12 +25,25 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer
 
 from deployer.optimizer.convert import worker
-from deployer.optimizer.convert.weights import Float, Weights, refuse
+from deployer.optimizer.convert.statedict import open_weights
+from deployer.optimizer.convert.weights import Float, Tensors, refuse
 from deployer.spec import Progress
 
 OPSET = 17
-SUPPORTED = ("bert", "camembert", "roberta", "xlm-roberta")
-_AFTER_PADDING = frozenset(SUPPORTED) - {"bert"}  # position ids count on from the padding id
+SUPPORTED = ("bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta")
+_AFTER_PADDING = frozenset({"camembert", "roberta", "xlm-roberta"})  # positions count on from the padding id
+_HEADS = {"ForSequenceClassification": "texts", "ForTokenClassification": "tokens"}
+_DISTIL = {
+    **{"encoder.layer.": "transformer.layer.", ".attention.self.query": ".attention.q_lin"},
+    **{".attention.self.key": ".attention.k_lin", ".attention.self.value": ".attention.v_lin"},
+    **{".attention.output.dense": ".attention.out_lin", ".attention.output.LayerNorm": ".sa_layer_norm"},
+    **{".intermediate.dense": ".ffn.lin1", ".output.dense": ".ffn.lin2"},
+    **{".output.LayerNorm": ".output_layer_norm"},
+}
+_DISTIL_CONFIG = {
+    "hidden_size": "dim", "num_attention_heads": "n_heads", "num_hidden_layers": "n_layers",
+    "hidden_act": "activation",
+}  # fmt: skip
 _WORDS = "embeddings.word_embeddings.weight"
 _PROTOBUF_LIMIT = (1 << 31) - (1 << 20)  # one ONNX file is one protobuf message, and that ends at 2 GB
 
@@ -41,14 +56,14 @@ def build(inputs: dict[str, Path], out: Path, options: dict[str, Any], progress:
 def convert(inputs: dict[str, Path], out: Path, options: dict[str, Any], progress: Progress) -> None:
     """Write model.onnx, and tokenizer.json where one is given, into `out`; raises ConversionFailed.
 
-    `inputs` are `weights` (model.safetensors), `config` (config.json) and `tokenizer` (tokenizer.json,
-    may be missing); others do not matter. No options are known.
+    `inputs` are `weights` (model.safetensors or pytorch_model.bin), `config` (config.json) and `tokenizer`
+    (tokenizer.json, may be missing); others do not matter. No options are known.
     """
     if options:
         known = "this converter has no options"
         raise refuse(inputs["config"], f"{known}: {sorted(options)}", f"此转换器没有选项：{sorted(options)}")
     config = Config.read(inputs["config"])
-    weights = Weights.open(inputs["weights"])
+    weights = open_weights(inputs["weights"])
     tokenizer = inputs.get("tokenizer")
     if tokenizer:
         _check_tokenizer(tokenizer, weights)
@@ -74,6 +89,9 @@ class Config:
     epsilon: float
     padding: int
     token_types: int
+    embedding: int  # width of the tables, hidden unless they are projected
+    head: str  # texts, tokens or nothing
+    labels: tuple[str, ...]
 
     @classmethod
     def read(cls, path: Path) -> "Config":
@@ -85,6 +103,9 @@ class Config:
         except (ValueError, RecursionError) as error:
             raise refuse(path, f"not JSON: {error}", f"不是 JSON：{error}") from None
         _require(path, "model_type", str(raw.get("model_type")), SUPPORTED)
+        if raw["model_type"] == "distilbert":
+            raw |= {ours: raw.get(theirs, raw.get(ours)) for ours, theirs in _DISTIL_CONFIG.items()}
+            raw |= {"type_vocab_size": 0, "layer_norm_eps": 1e-12}
         _require(
             path, "position_embedding_type", raw.get("position_embedding_type", "absolute"), ("absolute",)
         )
@@ -109,12 +130,17 @@ class Config:
             if raw["model_type"] in _AFTER_PADDING
             else 0,
             token_types=_integer(path, {"type_vocab_size": 2, **raw}, "type_vocab_size", 0, 1 << 16),
+            embedding=_integer(path, {"embedding_size": hidden, **raw}, "embedding_size", 1, 1 << 16)
+            if raw["model_type"] == "electra"
+            else hidden,
+            head=_head_of(raw.get("architectures")),
+            labels=_labels(raw.get("id2label")),
         )
 
 
-def encoder(config: Config, weights: Weights, progress: Progress) -> onnx.ModelProto:
+def encoder(config: Config, weights: Tensors, progress: Progress) -> onnx.ModelProto:
     """The checked ONNX model of this encoder; raises ConversionFailed for weights that do not fit."""
-    graph = _Graph(weights, _prefix(weights), config)
+    graph = _Graph(weights, _prefix(weights), config, width=config.hidden)
     total = config.layers + 2
     hidden = _embeddings(graph)
     mask = _mask_bias(graph)
@@ -122,7 +148,9 @@ def encoder(config: Config, weights: Weights, progress: Progress) -> onnx.ModelP
     for layer in range(config.layers):
         hidden = _layer(graph, f"encoder.layer.{layer}", hidden, mask)
         progress(2 + layer, total)
-    graph.nodes[-1].output[0] = "last_hidden_state"
+    if config.head:
+        _HEAD_BUILDERS[config.head](graph, hidden)
+    graph.nodes[-1].output[0] = "logits" if config.head else "last_hidden_state"
     model = graph.model()
     onnx.checker.check_model(model, full_check=True)
     progress(total, total)
@@ -133,12 +161,13 @@ def encoder(config: Config, weights: Weights, progress: Progress) -> onnx.ModelP
 class _Graph:
     """Collects nodes and initializers; every value is named after the node or weight it comes from."""
 
-    weights: Weights
+    weights: Tensors
     prefix: str
     config: Config
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: dict[str, onnx.TensorProto] = field(default_factory=dict)
     bytes: int = 0
+    width: int = 0  # of the output
 
     def op(self, kind: str, *inputs: str, name: str, **attributes: Any) -> str:
         """Add a node and name its only output."""
@@ -157,7 +186,10 @@ class _Graph:
 
     def weight(self, name: str, shape: tuple[int | None, ...]) -> Float:
         """The weight of this name below the prefix, with its shape checked; None is any length."""
-        full = self.prefix + name
+        if self.config.model_type == "distilbert":
+            for ours, theirs in _DISTIL.items():
+                name = name.replace(ours, theirs)
+        full = self.prefix + name if self.prefix + name in self.weights or name not in self.weights else name
         if full not in self.weights:  # checkpoints from TensorFlow's days
             full = full.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
                 "LayerNorm.bias", "LayerNorm.beta"
@@ -179,21 +211,24 @@ class _Graph:
         """All of it as a model with free batch and sequence axes."""
         ids = ["input_ids", "attention_mask"] + ["token_type_ids"] * (self.config.token_types > 1)
         axes: list[str | int] = ["batch", "sequence"]
-        states = [*axes, self.config.hidden]
+        states = [*axes[: 1 if self.config.head == "texts" else 2], self.width]
         graph = helper.make_graph(
             self.nodes,
             "encoder",
             [helper.make_tensor_value_info(name, TensorProto.INT64, axes) for name in ids],
-            [helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, states)],
+            [helper.make_tensor_value_info(self.nodes[-1].output[0], TensorProto.FLOAT, states)],
             list(self.initializers.values()),
         )
         opset = helper.make_opsetid("", OPSET)
-        return helper.make_model(graph, opset_imports=[opset], ir_version=8, producer_name="opc-market")
+        model = helper.make_model(graph, opset_imports=[opset], ir_version=8, producer_name="opc-market")
+        if self.config.head and len(self.config.labels) == self.width:
+            helper.set_model_props(model, {"labels": json.dumps(self.config.labels)})
+        return model
 
 
 def _embeddings(graph: _Graph) -> str:
     """Words, positions and kinds of tokens, added and normalised: [batch, sequence, hidden]."""
-    width = graph.config.hidden
+    width = graph.config.embedding
     words = graph.constant(_WORDS, graph.weight(_WORDS, (None, width)))
     words = graph.op("Gather", words, "input_ids", name="embeddings.words")
     name = "embeddings.position_embeddings.weight"
@@ -210,7 +245,10 @@ def _embeddings(graph: _Graph) -> str:
             kind = graph.constant(kinds, rows[0])
         total = graph.op("Add", words, kind, name="embeddings.words_kinds")
     total = graph.op("Add", total, places, name="embeddings.sum")
-    return _normalise(graph, "embeddings.LayerNorm", total)
+    total = _normalise(graph, "embeddings.LayerNorm", total)
+    if width == graph.config.hidden:
+        return total
+    return _dense(graph, "embeddings_project", total, width, graph.config.hidden)
 
 
 def _positions(graph: _Graph, table: str) -> str:
@@ -288,8 +326,53 @@ def _dense(graph: _Graph, name: str, hidden: str, width: int | None, out: int | 
 
 def _normalise(graph: _Graph, name: str, hidden: str) -> str:
     parts = [f"{name}.weight", f"{name}.bias"]
-    learnt = [graph.constant(part, graph.weight(part, (graph.config.hidden,))) for part in parts]
+    width = graph.config.embedding if name.startswith("embeddings.") else graph.config.hidden
+    learnt = [graph.constant(part, graph.weight(part, (width,))) for part in parts]
     return graph.op("LayerNormalization", hidden, *learnt, name=name, axis=-1, epsilon=graph.config.epsilon)
+
+
+def _classify(graph: _Graph, name: str, hidden: str) -> str:
+    """The last layer of a head: a score for each label."""
+    graph.width = len(graph.weight(f"{name}.bias", (None,)))
+    return _dense(graph, name, hidden, graph.config.hidden, graph.width)
+
+
+def _of_texts(graph: _Graph, hidden: str) -> str:
+    """Scores of a whole text, from its first token."""
+    first = graph.constant("head.place", np.array([0], np.int64))
+    hidden = graph.op("Gather", hidden, first, name="head.first", axis=1)
+    hidden = graph.op("Squeeze", hidden, graph.constant("axis", np.array(1, np.int64)), name="head.token")
+    kind, width = graph.config.model_type, graph.config.hidden
+    dense = {"bert": "pooler.dense", "distilbert": "pre_classifier"}.get(kind, "classifier.dense")
+    hidden = _dense(graph, dense, hidden, width, width)
+    if kind == "distilbert":
+        hidden = graph.op("Relu", hidden, name="head.relu")
+    elif kind == "electra":
+        hidden = _gelu(graph, "head.gelu", hidden)
+    else:
+        hidden = graph.op("Tanh", hidden, name="head.tanh")
+    last = "classifier" if kind in ("bert", "distilbert") else "classifier.out_proj"
+    return _classify(graph, last, hidden)
+
+
+def _of_tokens(graph: _Graph, hidden: str) -> str:
+    """Scores of each token."""
+    return _classify(graph, "classifier", hidden)
+
+
+_HEAD_BUILDERS = {"texts": _of_texts, "tokens": _of_tokens}
+
+
+def _head_of(architectures: Any) -> str:
+    named = architectures if isinstance(architectures, list) else []
+    return next((head for end, head in _HEADS.items() for name in named if str(name).endswith(end)), "")
+
+
+def _labels(given: Any) -> tuple[str, ...]:
+    """id2label in the order of its numbers; nothing where it has gaps."""
+    if not isinstance(given, dict) or set(given) != {str(number) for number in range(len(given))}:
+        return ()
+    return tuple(str(given[str(number)]) for number in range(len(given)))
 
 
 def _gelu(graph: _Graph, name: str, x: str) -> str:
@@ -332,7 +415,7 @@ _ACTIVATIONS: dict[str, Callable[[_Graph, str, str], str]] = {
 }
 
 
-def _prefix(weights: Weights) -> str:
+def _prefix(weights: Tensors) -> str:
     """What stands before the encoder's names: nothing, `bert.`, `roberta.`, `model.` and so on."""
     found = [name.removesuffix(_WORDS) for name in weights.entries if name.endswith(_WORDS)]
     found = [prefix for prefix in found if not prefix or prefix.endswith(".")]
@@ -342,7 +425,7 @@ def _prefix(weights: Weights) -> str:
     return found[0]
 
 
-def _check_tokenizer(path: Path, weights: Weights) -> None:
+def _check_tokenizer(path: Path, weights: Tensors) -> None:
     """Every token must have a row in the table of words, or the server would fail on some inputs only."""
     try:
         size = Tokenizer.from_file(str(path)).get_vocab_size()

@@ -7,9 +7,10 @@ is refused before any tensor is touched.
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,30 @@ _FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "BF16": "<u2"}
 def refuse(source: Path | str, en: str, zh: str, **facts: object) -> ConversionFailed:
     """A ConversionFailed that tells its cause in both languages (facts `why` and `why_zh`)."""
     return ConversionFailed(source=Path(source).name, why=en, why_zh=zh, **facts)
+
+
+class Shaped(Protocol):
+    """What is known of a tensor before it is read."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its axes."""
+
+
+class Tensors(Protocol):
+    """Weights by name, whatever file they come from."""
+
+    path: Path
+
+    @property
+    def entries(self) -> Mapping[str, Shaped]:
+        """What there is."""
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is one of the name."""
+
+    def float32(self, name: str) -> Float:
+        """Its numbers; refuses integers, and values that are not finite."""
 
 
 @dataclass(frozen=True)

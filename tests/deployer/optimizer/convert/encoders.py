@@ -36,7 +36,7 @@ def forward(
     """The last hidden state; weights by their names without a prefix."""
     w = {name: value.astype(np.float64) for name, value in weights.items()}
     ids, mask = feeds["input_ids"], feeds["attention_mask"]
-    if config["model_type"] == "bert":
+    if config["model_type"] in ("bert", "distilbert", "electra"):
         places = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
     else:
         real = ids != config["pad_token_id"]
@@ -125,6 +125,58 @@ def random_weights(config: dict[str, Any], seed: int = 7) -> dict[str, np.ndarra
         name: (rng.normal(0, 0.4, shape) + name.endswith("LayerNorm.weight")).astype(np.float32)
         for name, shape in shapes.items()
     }
+
+
+def head_weights(config: dict[str, Any], labels: int, head: str, seed: int = 8) -> dict[str, np.ndarray]:
+    """Weights of a classifier of texts or tokens, by the names of its family."""
+    width, family = config["hidden_size"], config["model_type"]
+    shapes: dict[str, tuple[int, ...]] = {}
+    if head == "texts":
+        dense = {"bert": "bert.pooler.dense", "distilbert": "pre_classifier"}.get(family, "classifier.dense")
+        shapes |= {f"{dense}.weight": (width, width), f"{dense}.bias": (width,)}
+    last = "classifier" if head == "tokens" or family in ("bert", "distilbert") else "classifier.out_proj"
+    shapes |= {f"{last}.weight": (labels, width), f"{last}.bias": (labels,)}
+    rng = np.random.default_rng(seed)
+    return {name: rng.normal(0, 0.4, shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def head_scores(
+    config: dict[str, Any], weights: dict[str, np.ndarray], states: np.ndarray, head: str
+) -> np.ndarray:
+    """The logits of a classifier upon last hidden states."""
+
+    def dense(name: str, x: np.ndarray) -> np.ndarray:
+        return x @ weights[f"{name}.weight"].T.astype(np.float64) + weights[f"{name}.bias"]
+
+    if head == "tokens":
+        return dense("classifier", states)
+    first, family = states[:, 0], config["model_type"]
+    if family == "bert":
+        return dense("classifier", np.tanh(dense("bert.pooler.dense", first)))
+    if family == "distilbert":
+        return dense("classifier", np.maximum(dense("pre_classifier", first), 0))
+    inner = dense("classifier.dense", first)
+    return dense("classifier.out_proj", ACTIVATIONS["gelu"](inner) if family == "electra" else np.tanh(inner))
+
+
+_DISTIL_NAMES = [
+    ("encoder.layer.", "transformer.layer."), ("attention.self.query", "attention.q_lin"),
+    ("attention.self.key", "attention.k_lin"), ("attention.self.value", "attention.v_lin"),
+    ("attention.output.dense", "attention.out_lin"), ("attention.output.LayerNorm", "sa_layer_norm"),
+    ("intermediate.dense", "ffn.lin1"), ("output.dense", "ffn.lin2"),
+    ("output.LayerNorm", "output_layer_norm"),
+]  # fmt: skip
+
+
+def distilled(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """An encoder's weights by DistilBERT's names, without a pooler."""
+    found = {}
+    for name, values in weights.items():
+        for ours, theirs in _DISTIL_NAMES:
+            name = name.replace(ours, theirs)
+        if not name.startswith("pooler"):
+            found[f"distilbert.{name}"] = values
+    return found
 
 
 def encode(values: np.ndarray, dtype: str) -> bytes:

@@ -13,9 +13,14 @@ from tokenizers import Tokenizer
 
 from deployer.errors import ConversionFailed
 from deployer.optimizer.convert import BUILDERS, bert
+from deployer.optimizer.convert.weights import Weights
 from deployer.spec import silent
+from tests.deployer.optimizer.convert import statedicts
 from tests.deployer.optimizer.convert.encoders import (
+    distilled,
     forward,
+    head_scores,
+    head_weights,
     random_weights,
     tiny_config,
     write_safetensors,
@@ -109,7 +114,7 @@ def test_real_embeddings_are_those_of_torch(real: Path) -> None:
 @pytest.mark.network
 def test_real_hidden_states_are_those_of_the_paper(real: Path) -> None:
     inputs, feeds = real_inputs(), tokens([sentence for pair in PAIRS for sentence in pair])
-    source = bert.Weights.open(inputs["weights"])
+    source = Weights.open(inputs["weights"])
     floats = [name for name, entry in source.entries.items() if entry.dtype == "F32"]
     expected = forward(
         json.loads(inputs["config"].read_text()), {name: source.float32(name) for name in floats}, feeds
@@ -203,13 +208,65 @@ def test_every_family_matches_the_forward_pass(
     feeds = small_feeds(config)
     assert [value.name for value in model.get_inputs()] == list(feeds)
     assert [value.shape for value in model.get_outputs()] == [["batch", "sequence", 24]]
-    read = bert.Weights.open(inputs["weights"])
+    read = Weights.open(inputs["weights"])
     rounded = {name: read.float32(prefix + name) for name in weights}
     np.testing.assert_allclose(rounded["pooler.dense.bias"], weights["pooler.dense.bias"], rtol=0.01)
     found = model.run(None, feeds)[0]
     expected = forward(config, rounded, feeds)
     tokens_only = feeds["attention_mask"] == 1
     np.testing.assert_allclose(found[tokens_only], expected[tokens_only], atol=slack)
+
+
+CLASSES = {"texts": "ForSequenceClassification", "tokens": "ForTokenClassification"}
+FAMILIES = {
+    "bert": tiny_config(),
+    "roberta": tiny_config(model_type="roberta", pad_token_id=1, type_vocab_size=1),
+    "electra": tiny_config(model_type="electra", embedding_size=24),
+    "distilbert": tiny_config(model_type="distilbert", type_vocab_size=0),
+}
+
+
+@pytest.mark.parametrize("head", CLASSES)
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("pickled", [False, True], ids=["safetensors", "state dict"])
+def test_classifiers_of_every_family(tmp_path: Path, family: str, head: str, pickled: bool) -> None:
+    config = FAMILIES[family]
+    body, top = random_weights(config), head_weights(config, 3, head)
+    named = {f"{family}.{name}": values for name, values in body.items() if not name.startswith("pooler")}
+    told = {**config, "architectures": [f"X{CLASSES[head]}"], "id2label": {"0": "a", "1": "b", "2": "c"}}
+    if family == "distilbert":
+        named = distilled(body)
+        renamed = {"dim": "hidden_size", "n_heads": "num_attention_heads", "n_layers": "num_hidden_layers"}
+        told |= {theirs: told.pop(ours) for theirs, ours in {**renamed, "activation": "hidden_act"}.items()}
+    inputs = small_inputs(tmp_path, told, named | top)
+    if pickled:
+        inputs["weights"] = statedicts.write_zip(tmp_path / "pytorch_model.bin", named | top)
+    bert.convert(inputs, tmp_path / "out", {}, silent)
+    model, feeds = session(tmp_path / "out" / "model.onnx"), small_feeds(config)
+    assert model.get_outputs()[0].name == "logits"
+    assert json.loads(model.get_modelmeta().custom_metadata_map["labels"]) == ["a", "b", "c"]
+    expected = head_scores(config, top, forward(config, body, feeds), head)
+    found = model.run(None, feeds)[0]
+    real = feeds["attention_mask"] == 1 if head == "tokens" else slice(None)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found[real], expected[real], atol=2e-5)
+
+
+def test_electras_narrow_tables_are_made_wide(tmp_path: Path) -> None:
+    config = tiny_config(model_type="electra", embedding_size=16)
+    weights = random_weights(config)
+    rng = np.random.default_rng(9)
+    narrow = {
+        name: rng.normal(size=(*v.shape[:-1], 16)) for name, v in weights.items() if "embeddings." in name
+    }
+    weights |= {name: values.astype(np.float32) for name, values in narrow.items()}
+    weights |= {
+        "embeddings_project.weight": rng.normal(size=(24, 16)).astype(np.float32),
+        "embeddings_project.bias": rng.normal(size=24).astype(np.float32),
+    }
+    bert.convert(small_inputs(tmp_path, config, weights), tmp_path / "out", {}, silent)
+    found = session(tmp_path / "out" / "model.onnx").run(None, small_feeds(config))[0]
+    assert found.shape == (3, 9, 24)
 
 
 def test_names_from_tensorflows_days_are_known(tmp_path: Path) -> None:

@@ -141,13 +141,25 @@ def test_easy_reviews_are_told_apart(tmp_path: Path) -> None:
     assert np.isfinite(found).all()
 
 
+def test_labelled_texts_that_it_never_saw_lie_beside_it(tmp_path: Path) -> None:
+    linear_text.convert(small_files(tmp_path), tmp_path / "out", SMALL, silent)
+    rows = [json.loads(line) for line in (tmp_path / "out" / "samples.jsonl").read_text().splitlines()]
+    assert len(rows) == SMALL["held_out"]
+    assert {row["label"] for row in rows} == {"negative", "positive"}
+    assert len({row["text"] for row in rows}) == len(rows)
+
+
 def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
     inputs = small_files(tmp_path)
     for name in ("one", "two"):
         linear_text.convert(inputs, tmp_path / name, SMALL, silent)
-    for file in ("model.onnx", "report.json"):
+    for file in ("model.onnx", "report.json", "samples.jsonl"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
-    assert {path.name for path in (tmp_path / "one").iterdir()} == {"model.onnx", "report.json"}
+    assert {path.name for path in (tmp_path / "one").iterdir()} == {
+        "model.onnx",
+        "report.json",
+        "samples.jsonl",
+    }
 
 
 def test_unclean_lines_are_left_out(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def channel_means(folder: Path, shape: list[object], axes: list[int], **options:
     return write_model(folder, model, "image-classification", options=options)
 
 
-@pytest.mark.parametrize("listing", ["doc-orientation", "nsfw-open"])
+@pytest.mark.parametrize("listing", ["doc-orientation", "nsfw-open", "img-efficientnet-lite0"])
 def test_the_server_answers_its_examples(serve: Serve, listing: str) -> None:
     server = serve(model_dir(listing))
     for example in examples(listing):
