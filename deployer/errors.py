@@ -7,6 +7,7 @@ DeployerError
 ├── InvalidState
 ├── UnknownRuntime
 ├── UnknownDevice
+├── DeviceNotServed
 ├── RuntimeUnavailable
 ├── ConversionFailed
 ├── PackagingFailed
@@ -67,6 +68,12 @@ class UnknownDevice(DeployerError):
     """No such device. Facts: device, known."""
 
     code = "unknown-device"
+
+
+class DeviceNotServed(DeployerError):
+    """A model can be optimised for the device, but not be deployed to it. Facts: device, known."""
+
+    code = "device-not-served"
 
 
 class RuntimeUnavailable(DeployerError):

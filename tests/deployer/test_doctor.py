@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from deployer.devices import DEVICES
 from deployer.doctor import Check, examine
 
 NAMES = [
@@ -46,7 +45,3 @@ def test_what_is_missing_comes_with_a_way_to_get_it(tmp_path: Path, monkeypatch:
     assert not checks["docker"].ok and "docker.io" in checks["docker"].fix_en
     assert not checks["sockets"].ok and "MARKET_HOME" in checks["sockets"].fix_zh
     assert not checks["chromium"].ok and checks["chromium"].fix_zh
-
-
-def test_devices_have_fixed_ids() -> None:
-    assert [device.id for device in DEVICES] == ["cpu"]

@@ -58,8 +58,9 @@ def test_bad_names_bodies_and_runtimes(shop: Shop) -> None:
         _problem(
             api.post("/api/deployments", json={"listing": listing, "runtime": "vm"}), 400, "unknown-runtime"
         )
-        device = {"listing": listing, "device": "cuda"}
-        _problem(api.post("/api/deployments", json=device), 400, "unknown-device")
+        for device, code in (("abacus", "unknown-device"), ("cuda", "device-not-served")):
+            asked = {"listing": listing, "device": device}
+            _problem(api.post("/api/deployments", json=asked), 400 if device == "abacus" else 409, code)
         _problem(api.post("/api/deployments", json={"name": "x"}), 400, "invalid-request")
         bad = api.post("/api/deployments", content=b"{", headers={"Content-Type": "application/json"})
         _problem(bad, 400, "invalid-request")
