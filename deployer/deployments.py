@@ -28,6 +28,7 @@ class NewDeployment(SQLModel):
     task: str
     runtime: str
     device: str = "cpu"
+    variant: str = ""
     owner: UUID
 
 

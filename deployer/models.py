@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from sqlalchemy import JSON, MetaData
+from sqlalchemy import JSON, BigInteger, MetaData
 from sqlmodel import Field, SQLModel
 
 
@@ -51,6 +51,16 @@ class StepState(StrEnum):
     failed = "failed"
 
 
+class OptimizationState(StrEnum):
+    """States of an optimisation; done says that it ended by itself, whatever it found."""
+
+    pending = "pending"
+    running = "running"
+    done = "done"
+    cancelled = "cancelled"
+    failed = "failed"
+
+
 STEPS = ("fetch", "prepare", "package", "start", "health", "warm-up")
 
 
@@ -65,6 +75,7 @@ class Deployment(DeployerTable, table=True):
     version_digest: str  # sha256:… of the version's manifest
     task: str
     runtime: str
+    variant: str = Field(default="", index=True)  # digest of a Variant; "" runs the version as it came
     device: str = "cpu"
     owner: UUID = Field(index=True)
     revision: int = 1  # counts starts of the workflow: retry and redeploy raise it
@@ -92,3 +103,45 @@ class DeploymentEvent(DeployerTable, table=True):
     state: str = ""  # of a step: running | done | failed
     detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     at: datetime = Field(default_factory=utcnow)
+
+
+class Optimization(DeployerTable, table=True):
+    """One search for the best variant of a version on a device; what it found is in `report`."""
+
+    __tablename__ = "optimization"
+    id: UUID = Field(default_factory=uuid4, primary_key=True)
+    listing: str = Field(index=True)  # vendor/name
+    version: str
+    version_digest: str  # sha256:… of the version's manifest
+    task: str
+    device: str
+    objective: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    seed: int = 0
+    sample: str = ""  # sha256 of the person's data; "" takes the version's own examples
+    sample_name: str = ""
+    owner: UUID = Field(index=True)
+    revision: int = 1  # counts starts of the workflow: retry raises it
+    state: str = Field(default=OptimizationState.pending, index=True)
+    cancel: bool = False  # somebody asked to stop; the job looks here
+    report: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # deployer.optimizer.report
+    error_code: str = ""
+    error_facts: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    variant: str = ""  # digest of the Variant that was picked
+    created: datetime = Field(default_factory=utcnow)
+    updated: datetime = Field(default_factory=utcnow)
+
+
+class Variant(DeployerTable, table=True):
+    """A picked variant of a version, which may be deployed instead of it."""
+
+    __tablename__ = "variant"
+    digest: str = Field(primary_key=True)  # sha256:… of the variant's manifest
+    optimization_id: UUID = Field(index=True)  # no foreign key: a variant outlives the job's record
+    listing: str = Field(index=True)
+    version: str
+    version_digest: str = Field(index=True)
+    device: str
+    manifest: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    certificate: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    size: int = Field(sa_type=BigInteger)  # bytes of all its files
+    created: datetime = Field(default_factory=utcnow)

@@ -1,5 +1,6 @@
 """The shop: API and pages on a unix socket behind the gateway. Run as `python -m marketplace.app`."""
 
+import hashlib
 import json
 import logging
 import os
@@ -12,6 +13,7 @@ from typing import Any
 
 import uvicorn
 from litestar import Litestar, Response
+from litestar.concurrency import sync_to_thread
 from litestar.config.app import AppConfig
 from litestar.datastructures import State
 from litestar.di import Provide
@@ -26,10 +28,11 @@ from deployer.runtimes import Runtime
 from deployer.runtimes.docker import DockerRuntime
 from deployer.runtimes.folders import private_folder
 from deployer.runtimes.process import ProcessRuntime
-from marketplace import accounts, logs, pages, problems, supervision, workflows
+from marketplace import accounts, logs, optimizing, pages, problems, supervision, workflows
 from marketplace.api import catalog as catalog_api
 from marketplace.api import deployments as deployments_api
 from marketplace.api import operations
+from marketplace.api import optimizations as optimizations_api
 from marketplace.auth import SAFE, AnyRequest, provide_viewer, refuse_foreign
 from marketplace.db import migrate, open_engine, read_session, transaction, write_session
 from marketplace.errors import MarketError
@@ -57,8 +60,24 @@ def open_services(settings: Settings) -> Services:
         "docker": DockerRuntime(settings.home, settings.run_dir, base=settings.runtime_base),
     }
     return Services(
-        settings, engine, runtimes, hub, RouteTable(hub, gateway=_supervised()), home_secret(settings.home)
+        settings,
+        engine,
+        runtimes,
+        hub,
+        RouteTable(hub, gateway=_supervised()),
+        home_secret(settings.home),
+        trial_runtimes=_trial_runtimes(settings),
     )
+
+
+def _trial_runtimes(settings: Settings) -> dict[str, Runtime]:
+    """Runtimes for candidates of an optimisation, out of the reconciler's sight."""
+    folder = private_folder(settings.run_dir / "trials")
+    owner = hashlib.sha256(f"{settings.home.resolve()} trials".encode()).hexdigest()[:12]
+    return {
+        "process": ProcessRuntime(settings.home, folder),
+        "docker": DockerRuntime(settings.home, folder, base=settings.runtime_base, home_id=owner),
+    }
 
 
 def provide_db(request: AnyRequest, services: Services) -> Iterator[Session]:
@@ -119,7 +138,8 @@ def create_app(services: Services) -> Litestar:
     async def provide_services() -> Services:
         return services
 
-    handlers: list[Any] = [*operations.handlers, catalog_api.router, deployments_api.router, *pages.routers()]
+    apis = [catalog_api.router, deployments_api.router, optimizations_api.router]
+    handlers: list[Any] = [*operations.handlers, *apis, *pages.routers()]
     return Litestar(
         route_handlers=handlers,
         dependencies={
@@ -157,6 +177,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     services: Services = app.state.services
     supervision.clear_leftovers(services)
     workflows.launch(services)
+    await sync_to_thread(optimizing.launch, services)  # DBOS opens no queue on an event loop
     with transaction(services.engine) as db:
         account = accounts.first_account(db)
         key = accounts.replace_home_key(db, account)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from marketplace.settings import load
 from marketplace.terminal import language, problem_text, say
@@ -74,14 +74,13 @@ class Shop:
         except ValueError:
             raise Refused(response.status_code, {"title": _no_json(self.url)}) from None
 
-    def events(self, deployment: str, seconds: float = 3600.0) -> Iterator[Event]:
-        """What happens to a deployment until it rests; goes on where it was after a broken connection."""
+    def events(self, path: str, seconds: float = 3600.0) -> Iterator[Event]:
+        """The events of a stream until it ends; goes on where it was after a broken connection."""
         import httpx
 
         last, end, pause = "", time.monotonic() + seconds, 0.1
         while time.monotonic() < end:
             headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
-            path = f"/api/deployments/{quote(deployment, safe='')}/events"
             try:
                 with self._http.stream("GET", path, headers=headers, timeout=_SECONDS) as response:
                     _check(response)

@@ -72,7 +72,7 @@ def migrate(engine: Engine) -> None:
         command.upgrade(config, "head")
 
 
-NEWEST = "0001"
+NEWEST = "0002"
 
 
 def _revision(connection: Connection) -> str | None:

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlmodel import Session
 
+from catalog import blobs, signing
 from catalog.listings import get_version
-from deployer import deployments, health
-from deployer.devices import DEVICES
-from deployer.errors import InvalidState, RuntimeUnavailable, UnknownDevice
+from catalog.models import Listing, Version
+from deployer import deployments, devices, health, optimizations
+from deployer.errors import InvalidState, RuntimeUnavailable
 from deployer.models import Deployment, DeploymentState
+from deployer.optimizer import certificate
 from marketplace import accounts, metering, workflows
 from marketplace.db import transaction
 from marketplace.models import Account
@@ -38,19 +40,21 @@ def deploy(
     name: str | None = None,
     runtime: str | None = None,
     device: str | None = None,
+    variant: str | None = None,
 ) -> Deployed:
-    """Begin to deploy vendor/name[@version]; the work goes on after this returns.
+    """Begin to deploy vendor/name[@version], or a variant of it; the work goes on after this returns.
 
-    Raises UnknownListing, UnknownVersion, InvalidName, DeploymentExists, UnknownRuntime, UnknownDevice
-    and RuntimeUnavailable before anything is made.
+    Raises UnknownListing, UnknownVersion, UnknownVariant, VariantMismatch, InvalidName, DeploymentExists,
+    UnknownRuntime, UnknownDevice, DeviceNotServed and RuntimeUnavailable before anything is made.
     """
     chosen = services.runtime(runtime or services.settings.runtime)
-    _require_device(device or "cpu")
+    if device is not None:
+        devices.require_serving(device)
     db.commit()  # an engine may hang: no transaction stays open while it is asked
     availability = chosen.available()
     if not availability.ok:
         raise RuntimeUnavailable(runtime=chosen.name, why=availability.why)
-    offer, version = get_version(db, listing)
+    offer, version, made_for = _choose(db, listing, variant, device)
     deployment = deployments.create_deployment(
         db,
         deployments.NewDeployment(
@@ -60,7 +64,8 @@ def deploy(
             version_digest=version.digest,
             task=offer.task,
             runtime=chosen.name,
-            device=device or "cpu",
+            device=made_for,
+            variant=variant or "",
             owner=account.id,
         ),
     )
@@ -70,10 +75,36 @@ def deploy(
     return Deployed(deployment, key)
 
 
-def _require_device(device: str) -> None:
-    known = [each.id for each in DEVICES]
-    if device not in known:
-        raise UnknownDevice(device=device, known=known)
+def _choose(
+    db: Session, listing: str, digest: str | None, device: str | None
+) -> tuple[Listing, Version, str]:
+    """Listing, version and device; a variant brings its own version and device where none is named."""
+    if not digest:
+        return *get_version(db, listing), device or devices.CPU.id
+    variant = optimizations.get_variant(db, digest)
+    named = f"{listing}@{variant.version}" if listing == variant.listing else listing
+    offer, version = get_version(db, named)
+    wanted = device or variant.device
+    devices.require_serving(wanted)
+    optimizations.require_match(variant, listing=offer.name, version_digest=version.digest, device=wanted)
+    return offer, version, wanted
+
+
+@dataclass(frozen=True)
+class Verified:
+    """Files whose signature holds, and their certificate where they have one."""
+
+    digest: str
+    signature: signing.Signature
+    certificate: dict[str, Any] | None
+
+
+def verify(services: Services, digest: str, *, certified: bool) -> Verified:
+    """Check the laid out files of a version or variant; raises SignatureInvalid and CertificateRefused."""
+    home = services.settings.home
+    folder = blobs.model_dir(home, digest)
+    signature = signing.verify(home, folder, digest)
+    return Verified(digest, signature, certificate.check(folder) if certified else None)
 
 
 def retry(services: Services, db: Session, name: str) -> Deployment:

@@ -39,12 +39,22 @@ class Services:
     routes: RouteTable
     secret: bytes
     progress: dict[str, StepProgress] = field(default_factory=dict)
+    # Runtimes of their own for servers that nobody deployed: the reconciler stops what it does not know.
+    trial_runtimes: Mapping[str, Runtime] = field(default_factory=dict)
 
     def runtime(self, name: str) -> Runtime:
         """The runtime of this name; raises UnknownRuntime."""
         if name not in self.runtimes:
             raise UnknownRuntime(runtime=name, known=sorted(self.runtimes))
         return self.runtimes[name]
+
+    def trial_runtime(self) -> Runtime | None:
+        """Where candidates are tried in real servers: as deployments run unless told otherwise."""
+        for name in (self.settings.runtime, "process"):
+            runtime = self.trial_runtimes.get(name)
+            if runtime is not None and runtime.available().ok:
+                return runtime
+        return None
 
     def replica_key(self, replica: str) -> str:
         """The key that a replica on TCP asks for; the same after a restart, and kept nowhere."""

@@ -180,5 +180,5 @@ def stop_all(services: Services) -> None:
     with ThreadPoolExecutor(max_workers=8) as pool:
         for row in ran:
             pool.submit(workflows.stop_replica, services, row.runtime, deployments.replica_id(row), 5.0)
-    for runtime in services.runtimes.values():
+    for runtime in (*services.runtimes.values(), *services.trial_runtimes.values()):
         runtime.close()

@@ -8,6 +8,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -16,10 +18,13 @@ from sqlmodel import Session
 
 import catalog.errors
 import deployer.errors
-from catalog import blobs, listings, shelf
-from deployer import deployments, lifecycle
+from catalog import blobs, listings, shelf, signing
+from catalog import manifest as manifests
+from deployer import deployments, lifecycle, optimizations
 from deployer.models import STEPS, Deployment, DeploymentState, StepState
+from deployer.optimizer import certificate
 from deployer.optimizer.convert import BUILDERS
+from deployer.optimizer.errors import CertificateRefused
 from deployer.spec import Limits, Replica, ReplicaSpec
 from marketplace.db import read_session, transaction
 from marketplace.services import Services, StepProgress
@@ -29,6 +34,7 @@ log = logging.getLogger(__name__)
 # Raised only when steps change their order or meaning: workflows of another version are not resumed.
 APPLICATION_VERSION = "1"
 BOARD = "deployments"
+BROKEN = frozenset({"ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"})  # DBOS's states
 
 _bound: list[Services] = []
 _closed = threading.Event()
@@ -65,6 +71,11 @@ def launch(services: Services) -> None:
     DBOS.launch()
 
 
+def bound() -> Services:
+    """What the running workflows work with."""
+    return _bound[0]
+
+
 def close() -> None:
     """Let go of the workflow database; what runs is taken up at the next start."""
     DBOS.destroy(workflow_completion_timeout_sec=0)
@@ -82,7 +93,7 @@ def workflow_id(deployment: Deployment) -> str:
 def is_broken(deployment: Deployment) -> bool:
     """Whether the workflow of the present revision ended without settling the deployment."""
     status = DBOS.get_workflow_status(workflow_id(deployment))
-    return status is not None and status.status in ("ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
+    return status is not None and status.status in BROKEN
 
 
 def start_deploy(deployment: Deployment) -> None:
@@ -104,7 +115,7 @@ def deploy_workflow(deployment_id: str, revision: int) -> str:
 @DBOS.step(name="perform")
 def perform(deployment_id: str, revision: int, step: str) -> str:
     """Run one step; returns done, failed or superseded."""
-    services, uid = _bound[0], UUID(deployment_id)
+    services, uid = bound(), UUID(deployment_id)
     deployment: Deployment | None = None
     try:
         deployment = _begin_step(services, uid, revision, step)
@@ -115,18 +126,18 @@ def perform(deployment_id: str, revision: int, step: str) -> str:
             stop_replica(services, deployment.runtime, deployments.replica_id(deployment))
         return "superseded"
     except (catalog.errors.CatalogError, deployer.errors.DeployerError) as error:
-        _unless_closing(services)
+        unless_closing(services)
         _fail(services, uid, revision, step, error.code, error.facts)
         return "failed"
     except Exception:
-        _unless_closing(services)
+        unless_closing(services)
         log.exception("step failed", extra={"deployment": deployment_id, "step": step})
         _fail(services, uid, revision, step, "internal-error", {"incident": f"{step} {deployment_id}"})
         return "failed"
     return "done"
 
 
-def _unless_closing(services: Services) -> None:
+def unless_closing(services: Services) -> None:
     """Blame nobody for what fails because the shop ends and takes its servers with it.
 
     The workflow must stay unfinished, so this raises only after its database was let go.
@@ -139,7 +150,7 @@ def _unless_closing(services: Services) -> None:
 @DBOS.step(name="go-live")
 def go_live(deployment_id: str, revision: int) -> str:
     """Say that the deployment is live, once the gateway routes to it."""
-    services = _bound[0]
+    services = bound()
     try:
         with transaction(services.engine) as db:
             deployment = _current(db, UUID(deployment_id), revision)
@@ -203,7 +214,7 @@ def _fail(services: Services, uid: UUID, revision: int, step: str, code: str, fa
         with transaction(services.engine) as db:
             deployment = _current(db, uid, revision)
             deployments.record(db, deployment, "step", step, StepState.failed)
-            deployments.set_failed(db, deployment, code, _plain(facts), DeploymentState.failed)
+            deployments.set_failed(db, deployment, code, plain(facts), DeploymentState.failed)
             name, runtime, replica = deployment.name, deployment.runtime, deployments.replica_id(deployment)
     except Superseded:
         return
@@ -223,7 +234,8 @@ def stop_replica(services: Services, runtime: str, replica: str, grace: float = 
     return True
 
 
-def _plain(facts: dict[str, Any]) -> dict[str, Any]:
+def plain(facts: dict[str, Any]) -> dict[str, Any]:
+    """Facts of an error as JSON keeps them."""
     return {k: v if isinstance(v, str | int | float | bool | list) else str(v) for k, v in facts.items()}
 
 
@@ -259,7 +271,7 @@ def replica_spec(services: Services, deployment: Deployment) -> ReplicaSpec:
     """What the deployment's runtime is asked to start."""
     replica = deployments.replica_id(deployment)
     settings = services.settings
-    folder = blobs.model_dir(settings.home, deployment.version_digest)
+    folder = blobs.model_dir(settings.home, deployment.variant or deployment.version_digest)
     return ReplicaSpec(
         id=replica,
         deployment=deployment.name,
@@ -270,14 +282,33 @@ def replica_spec(services: Services, deployment: Deployment) -> ReplicaSpec:
     )
 
 
-def _fetch(services: Services, deployment: Deployment) -> dict[str, Any]:
-    """Make sure that every file of the version is in the store, fetching again what is missing."""
+@dataclass(frozen=True)
+class Files:
+    """What a deployment runs: a version as it came, or a variant of it."""
+
+    listing: str
+    digest: str
+    manifest: dict[str, Any]
+    certified: bool
+
+
+def files_of(services: Services, deployment: Deployment) -> Files:
+    """The files of a deployment; raises UnknownListing, UnknownVersion or UnknownVariant."""
     with read_session(services.engine) as db:
+        if deployment.variant:
+            variant = optimizations.get_variant(db, deployment.variant)
+            return Files(variant.listing, variant.digest, variant.manifest, certified=True)
         _, version = listings.get_version(db, f"{deployment.listing}@{deployment.version}")
-    missing = blobs.missing(services.settings.home, version.manifest)
+        return Files(deployment.listing, version.digest, version.manifest, certified=False)
+
+
+def _fetch(services: Services, deployment: Deployment) -> dict[str, Any]:
+    """Make sure that every file is in the store, fetching again what is missing."""
+    files = files_of(services, deployment)
+    missing = blobs.missing(services.settings.home, files.manifest)
     if missing:
-        refill(services, deployment.listing, _progress(services, deployment, "fetch"))
-    return {"bytes": version.size, "fetched": len(missing)}
+        refill(services, files.listing, _progress(services, deployment, "fetch"))
+    return {"bytes": manifests.size(files.manifest), "fetched": len(missing)}
 
 
 def refill(services: Services, listing: str, progress: Callable[..., None]) -> None:
@@ -290,17 +321,32 @@ def refill(services: Services, listing: str, progress: Callable[..., None]) -> N
 
 
 def _prepare(services: Services, deployment: Deployment) -> dict[str, Any]:
-    """Lay the model folder out of checked files; a file that rotted is fetched once more."""
-    with read_session(services.engine) as db:
-        _, version = listings.get_version(db, f"{deployment.listing}@{deployment.version}")
+    """Lay the model folder out of checked files; a variant must show that its certificate holds."""
+    files = files_of(services, deployment)
+    folder = lay_out(services, files, _progress(services, deployment, "prepare"))
+    if files.certified:
+        signing.verify(services.settings.home, folder, files.digest)
+        certificate.check(folder)
+    return {"files": len(list(folder.iterdir())), "certified": files.certified}
+
+
+def lay_out(services: Services, files: Files, progress: Callable[..., None]) -> Path:
+    """The model folder of checked files; one that is missing or rotted is fetched once more."""
     home = services.settings.home
     try:
-        folder = blobs.materialize(home, version.manifest, version.digest)
+        return blobs.materialize(home, files.manifest, files.digest)
     except (catalog.errors.BlobCorrupted, catalog.errors.BlobMissing):
-        log.warning("file of a version is damaged; fetching it again", extra={"listing": deployment.listing})
-        refill(services, deployment.listing, _progress(services, deployment, "prepare"))
-        folder = blobs.materialize(home, version.manifest, version.digest)
-    return {"files": len(list(folder.iterdir()))}
+        log.warning("file of a version is damaged; fetching it again", extra={"listing": files.listing})
+        refill(services, files.listing, progress)
+    try:
+        return blobs.materialize(home, files.manifest, files.digest)
+    except catalog.errors.BlobMissing as error:
+        if not files.certified:
+            raise
+        path = error.facts["path"]  # made here: there is no source to fetch it from
+        raise CertificateRefused(
+            subject=files.digest, why=f"{path} is missing or damaged", why_zh=f"{path} 缺失或已损坏"
+        ) from None
 
 
 def _package(services: Services, deployment: Deployment) -> dict[str, Any]:
@@ -349,10 +395,8 @@ def _wait_healthy(services: Services, deployment: Deployment, replica: Replica) 
 def _warm_up(services: Services, deployment: Deployment) -> dict[str, Any]:
     replica = _replica(services, deployment)
     _wait_healthy(services, deployment, replica)  # at once, but for one that had to be started again
-    with read_session(services.engine) as db:
-        _, version = listings.get_version(db, f"{deployment.listing}@{deployment.version}")
     key = services.replica_key(replica.id) if replica.transport == "tcp" else ""
-    return lifecycle.warm_up(replica, version.manifest, key=key)
+    return lifecycle.warm_up(replica, files_of(services, deployment).manifest, key=key)
 
 
 _ACTIONS: dict[str, Callable[[Services, Deployment], dict[str, Any]]] = {
@@ -390,7 +434,7 @@ def shelf_workflow(ids: list[str]) -> None:
 @DBOS.step(name="fill")
 def fill(entry_id: str) -> None:
     """Bring one entry on the shelf; a failure is written to the entry, and the next one follows."""
-    services = _bound[0]
+    services = bound()
     entry = next((e for e in shelf.load_entries() if e.id == entry_id), None)
     if entry is None:
         return  # a later release has it no more

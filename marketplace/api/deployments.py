@@ -15,6 +15,7 @@ from sqlmodel import Session
 from deployer import deployments
 from deployer.models import DeploymentState
 from marketplace import metering, problems, provisioning
+from marketplace.api.optimization_schemas import VerificationOut, verification_out
 from marketplace.api.schemas import DeploymentOut, DeploymentPage, deployment_out, steps_out
 from marketplace.auth import AnyRequest, Viewer, require
 from marketplace.db import read_session
@@ -42,6 +43,7 @@ class DeployRequest:
     name: str | None = None
     runtime: str | None = None
     device: str | None = None
+    variant: str | None = None  # digest of a variant of this listing
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def create(
         name=data.name,
         runtime=data.runtime,
         device=data.device,
+        variant=data.variant,
     )
     return _out(services, db, made.deployment.name, viewer.lang, key=made.key)
 
@@ -142,6 +145,20 @@ def new_key(
 ) -> KeyOut:
     """One more key for a deployment."""
     return KeyOut(provisioning.new_key(services, db, viewer.account(db), name))
+
+
+@get("/{name:str}/verification", sync_to_thread=True)
+def verification(
+    services: NamedDependency[Services],
+    db: NamedDependency[Session],
+    viewer: NamedDependency[Viewer],
+    name: FromPath[str],
+) -> VerificationOut:
+    """Whether the signature of the files, and a variant's certificate, hold; found out now."""
+    row = deployments.get_deployment(db, name)
+    digest, certified = row.variant or row.version_digest, bool(row.variant)
+    db.commit()
+    return verification_out(services, digest, viewer.lang, certified=certified)
 
 
 @get("/{name:str}/logs", sync_to_thread=True)
@@ -249,7 +266,7 @@ def _out(services: Services, db: Session, name: str, lang: str, key: str | None 
 
 router = Router(
     "/api/deployments",
-    route_handlers=[create, board, show, stop, retry, remove, new_key, logs, predict, events],
+    route_handlers=[create, board, show, stop, retry, remove, new_key, logs, verification, predict, events],
     guards=[require("opc")],
     tags=["deployments"],
     exception_handlers={RecursionError: on_nesting},

@@ -8,8 +8,9 @@ from sqlmodel import Session
 
 from catalog.models import Listing, Vendor, Version
 from deployer import deployments
-from deployer.models import Deployment
+from deployer.models import Deployment, Variant
 from marketplace import metering, problems
+from marketplace.figures import Figures, figures_of
 from marketplace.services import Services
 
 
@@ -117,6 +118,8 @@ class DeploymentOut:
     error: dict[str, Any] | None
     steps: list[StepOut]
     usage: UsageOut
+    variant: str | None = None  # digest of the variant that it runs; None runs the version as it came
+    certificate: Figures | None = None  # what the variant's certificate states, in short
     key: str | None = None
 
 
@@ -182,6 +185,7 @@ def deployment_out(
 ) -> DeploymentOut:
     """A deployment as it is now, with the steps of its present revision."""
     error = problems.problem(row.error_code, lang, **row.error_facts).to_dict() if row.error_code else None
+    variant = db.get(Variant, row.variant) if row.variant else None
     plain = ("listing", "version", "task", "state", "desired", "runtime", "device", "transport", "sandbox")
     return DeploymentOut(
         deployment=row.name,
@@ -194,6 +198,8 @@ def deployment_out(
         error=error,
         steps=steps_out(services, db, row),
         usage=UsageOut(usage.requests, usage.errors, usage.tokens),
+        variant=row.variant or None,
+        certificate=figures_of(variant.certificate) if variant else None,
         key=key,
     )
 

@@ -88,6 +88,8 @@ CORE = (
     "doc-layout-cdla",
     "nsfw-open",
     "zh-sentiment",
+    "selfie-segmentation",
+    "img-efficientnet-lite0",
 )
 
 

@@ -14,12 +14,26 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from marketplace import cli, terminal
-from marketplace.cli import main
+from marketplace import terminal
+from marketplace.cli import deployments, main
 from marketplace.client import Refused, Shop
 from tests.marketplace.peers import KEY, House, Raw, house, read_head
 
-COMMANDS = ["call", "deploy", "doctor", "keys", "login-link", "logs", "ps", "search", "serve", "show", "stop"]
+COMMANDS = [
+    "call",
+    "deploy",
+    "doctor",
+    "keys",
+    "login-link",
+    "logs",
+    "optimize",
+    "ps",
+    "search",
+    "serve",
+    "show",
+    "stop",
+    "verify",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +107,10 @@ def test_version() -> None:
         ["stop", "x"],
         ["keys", "new", "x"],
         ["login-link"],
+        ["optimize", "opc-market/x"],
+        ["optimize", "--list"],
+        ["optimize", "--cancel", "x"],
+        ["verify", "x"],
     ],
 )
 def test_no_shop_is_exit_status_3_and_says_how_to_start_one(
@@ -180,11 +198,11 @@ def test_call_sends_what_a_person_has(place: House, monkeypatch: pytest.MonkeyPa
 
 def test_call_keeps_the_sound_of_an_answer(tmp_path: Path) -> None:
     answer = {"audio": {"base64": base64.b64encode(b"RIFF").decode()}, "duration": 1.0}
-    cli._keep_sound(answer, tmp_path / "said.wav")
+    deployments._keep_sound(answer, tmp_path / "said.wav")
     assert (tmp_path / "said.wav").read_bytes() == b"RIFF"
     assert answer == {"audio": {"file": str(tmp_path / "said.wav")}, "duration": 1.0}
     with pytest.raises(click.ClickException):
-        cli._keep_sound({"text": "x"}, tmp_path / "none.wav")
+        deployments._keep_sound({"text": "x"}, tmp_path / "none.wav")
     assert not (tmp_path / "none.wav").exists()
 
 
@@ -244,7 +262,7 @@ def test_events_go_on_where_the_stream_broke() -> None:
     server = Raw(script)
     shop = Shop(server.address.replace("tcp:", "http://"), "")
     try:
-        events = list(shop.events("x"))
+        events = list(shop.events("/api/deployments/x/events"))
     finally:
         shop.close()
         server.close()
@@ -264,7 +282,7 @@ def test_waiting_for_events_ends_in_time() -> None:
     try:
         began = time.monotonic()
         with pytest.raises(Refused) as waited:
-            list(shop.events("x", 0.3))
+            list(shop.events("/api/deployments/x/events", 0.3))
         assert waited.value.problem["code"] == "wait-timeout"
         assert time.monotonic() - began < 5
     finally:

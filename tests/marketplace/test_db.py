@@ -1,6 +1,8 @@
 import threading
 from pathlib import Path
+from uuid import uuid4
 
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -8,6 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 from sqlmodel import select
 
+from deployer.deployments import NewDeployment, create_deployment, get_deployment
 from marketplace import db
 from marketplace.models import Account
 
@@ -30,6 +33,32 @@ def test_migrating_twice_changes_nothing(engine: Engine) -> None:
     db.migrate(engine)
     with db.read_session(engine) as session:
         assert [row.name for row in session.exec(select(Account))] == ["a"]
+
+
+def test_each_migration_can_be_taken_back(engine: Engine) -> None:
+    """Down to the first tables with a deployment in them, and up again: it runs its version as it came."""
+    new = NewDeployment(
+        name="kept",
+        listing="a/b",
+        version="1.0.0",
+        version_digest="sha256:" + "ab" * 32,
+        task="tensors",
+        runtime="process",
+        owner=uuid4(),
+    )
+    with db.transaction(engine) as session:
+        create_deployment(session, new)
+    config = Config()
+    config.set_main_option("script_location", str(Path(db.__file__).parent / "migrations"))
+    with engine.execution_options(write=True).begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+    with engine.connect() as connection:
+        assert not db.engine_has_table(connection, "variant")
+    db.migrate(engine)
+    with db.read_session(engine) as session:
+        row = get_deployment(session, "kept")
+        assert (row.variant, row.state) == ("", "pending")
 
 
 def test_writers_wait_for_each_other(engine: Engine) -> None:

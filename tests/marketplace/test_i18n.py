@@ -46,7 +46,7 @@ def _chinese() -> dict[str, str]:
 def test_texts_are_found_in_templates_and_code() -> None:
     assert len(MARKED) > 200
     assert MARKED["Deploy"].endswith(".html")
-    assert MARKED["No such listing"].endswith("problems.py")
+    assert MARKED["No such listing"].endswith("problem_words.py")
 
 
 def test_every_text_has_a_chinese_one() -> None:

@@ -1,0 +1,126 @@
+"""verify: whether signature and certificate of a variant hold; on a folder without any shop."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from marketplace.cli.options import FAILED, as_json, deployment_path, show_facts, text
+from marketplace.terminal import data_json, hint, language, problem_text, say
+
+SIGNATURE, KEY = "signature.json", "signing.pub.pem"
+
+
+@click.command(
+    help=text(
+        "离线核对签名与证书：SUBJECT 是目录、部署名或 sha256:… 的变体。",
+        "Check signature and certificate: SUBJECT is a folder, a deployment or a variant's sha256:….",
+    )
+)
+@click.argument("subject")
+@click.option(
+    "--key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help=text("签署者的公钥（PEM）。", "Public key of who signed it (PEM)."),
+)
+@as_json
+def verify(subject: str, key: Path | None, json_out: bool) -> None:
+    """Check signature and certificate."""
+    told = verify_folder(Path(subject), key) if _is_folder(subject) else _ask_the_shop(subject, key)
+    if json_out:
+        data_json(told)
+    elif told["holds"]:
+        _show(told)
+    if not told["holds"]:
+        hint(problem_text(told["error"]), problem_text(told["error"]))
+        sys.exit(FAILED)
+
+
+def _is_folder(subject: str) -> bool:
+    if subject.startswith((".", "/", "~")) and not Path(subject).is_dir():
+        raise click.BadParameter(say(f"没有目录 {subject}", f"There is no folder {subject}"))
+    return Path(subject).is_dir()
+
+
+def verify_folder(folder: Path, key: Path | None) -> dict[str, Any]:
+    """What holds of a folder: its signature with the key given, else with the one that lies in it.
+
+    A key out of the folder itself proves that nothing was changed, not who signed: its fingerprint is told.
+    """
+    from catalog import signing
+    from catalog.errors import CatalogError
+    from deployer.errors import DeployerError
+    from deployer.optimizer import certificate
+    from marketplace.figures import figures_of
+    from marketplace.problems import problem_of
+    from marketplace.settings import load
+
+    home = load().home
+    told: dict[str, Any] = {"subject": str(folder), "holds": False}
+    signature = folder / SIGNATURE
+    digest = f"sha256:{folder.resolve().name}"
+    if not signature.exists() and signing.signature_path(home, digest).exists():
+        signature, key = signing.signature_path(home, digest), key or signing.public_key(home)
+    public = key or folder / KEY
+    try:
+        beside = [Path(SIGNATURE), Path(KEY)] if signature.parent == folder else []
+        signing.verify_folder(folder, signature, public, subject=folder.name, beside=beside)
+        told["fingerprint"] = signing.fingerprint_of(public)
+        told["own"] = told["fingerprint"] == signing.fingerprint(home)
+        found = certificate.check(folder) if (folder / certificate.FILE_NAME).exists() else None
+        told["certificate"] = found
+        figures = figures_of(found) if found else None
+        told["figures"] = asdict(figures) if figures else None
+        told["holds"] = True
+    except (CatalogError, DeployerError) as error:
+        told["error"] = problem_of(error, language()).to_dict()
+    return _plain(told)
+
+
+def _plain(told: dict[str, Any]) -> dict[str, Any]:
+    import msgspec
+
+    plain: dict[str, Any] = msgspec.to_builtins(told)
+    return plain
+
+
+def _ask_the_shop(subject: str, key: Path | None) -> dict[str, Any]:
+    """What the shop finds of a deployment's files or of a variant."""
+    from marketplace.client import opened
+
+    if key is not None:
+        raise click.UsageError(say("--key 只用于目录。", "--key is for folders."))
+    if subject.startswith("sha256:"):
+        path = f"/api/variants/{quote(subject, safe=':')}/verification"
+    else:
+        path = deployment_path(subject, "verification")
+    with opened() as shop:
+        told: dict[str, Any] = shop.call("GET", path, timeout=300)
+    return told
+
+
+def _show(told: dict[str, Any]) -> None:
+    who = (
+        say("本机密钥", "this home's key")
+        if told["own"]
+        else say("请与签署者核对", "compare it with the signer's")
+    )
+    facts: list[tuple[str, object]] = [
+        (say("签名", "Signature"), say("成立", "holds")),
+        (say("密钥指纹", "Key"), f"{told['fingerprint']} ({who})"),
+    ]
+    if told["certificate"]:
+        made = told["certificate"]
+        facts += [
+            (say("证书", "Certificate"), say("成立", "holds")),
+            (say("设备", "Device"), made["device"]),
+            (say("数据", "Data"), f"{made['data']['name']} {made['data']['digest']}".strip()),
+        ]
+    show_facts(facts)
+    if told["certificate"] and told["figures"]:
+        from marketplace.cli.jobs import show_figures
+
+        show_figures(told["figures"])
