@@ -2,7 +2,7 @@
 
 from litestar import Router
 
-from marketplace.pages import account, deployments, design, storefront
+from marketplace.pages import account, deployments, design, optimizing, storefront
 from marketplace.pages.account import problem_page
 from marketplace.pages.rendering import template_config
 from marketplace.pages.static import static_router
@@ -12,5 +12,11 @@ __all__ = ["problem_page", "routers", "static_router", "template_config"]
 
 def routers() -> list[Router]:
     """Everything to mount: the pages and their static files."""
-    handlers = [*storefront.handlers, *deployments.handlers, *account.handlers, *design.handlers]
+    handlers = [
+        *storefront.handlers,
+        *deployments.handlers,
+        *optimizing.handlers,
+        *account.handlers,
+        *design.handlers,
+    ]
     return [Router("/", route_handlers=handlers), static_router()]

@@ -8,12 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 SHOWN_WIDTH = 960  # pixels of a picture that is shown with its answer
 MOST_LINES = 32
 NUMBERS_SHOWN = 6
+MASKS_SHOWN = 6
 LETTERS_SHOWN = 2000
+
+
+# What reading an answer of another form raises, or the pictures in it.
+_UNREADABLE = (OSError, UnidentifiedImageError, Image.DecompressionBombError)
+_UNFIT = (KeyError, IndexError, TypeError, ValueError, AttributeError, *_UNREADABLE)
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,37 @@ def picture(content: bytes | None) -> Picture | None:
     return Picture(uri, width, height, width / own_width)
 
 
+@dataclass(frozen=True)
+class CutOut:
+    """What a mask leaves of a picture, the mask itself (both as shown), and what is said of it."""
+
+    uri: str
+    mask: str
+    label: str
+    score: float
+    area: float
+
+
+def cut_out(content: bytes, result: dict[str, Any]) -> CutOut:
+    """The part of a picture that a result's mask shows, the rest transparent; raises what Pillow raises."""
+    with (
+        Image.open(io.BytesIO(content)) as sent,
+        Image.open(io.BytesIO(media_of(result, "mask") or b"")) as kept,
+    ):
+        upright = ImageOps.exif_transpose(sent).convert("RGB")
+        upright.thumbnail((SHOWN_WIDTH, SHOWN_WIDTH))
+        mask = kept.convert("L").resize(upright.size)
+    upright.putalpha(mask)
+    return CutOut(_uri(upright), _uri(mask), result["label"], float(result["score"]), float(result["area"]))
+
+
+def _uri(shown: Image.Image) -> str:
+    """A picture as WebP in a data address."""
+    out = io.BytesIO()
+    shown.save(out, "WEBP", quality=80)
+    return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode()
+
+
 def present(task: str, request: dict[str, Any], answer: dict[str, Any]) -> Shown:
     """An answer of a task in the form that people read; a form that does not fit falls back to JSON."""
     make = _FORMS.get(task)
@@ -106,8 +143,8 @@ def present(task: str, request: dict[str, Any], answer: dict[str, Any]) -> Shown
         return Shown("json", raw=answer)
     try:
         shown = make(request, answer)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-        return Shown("json", raw=answer)
+    except _UNFIT:
+        return Shown("json", raw=shorten(answer))
     shown.raw = shorten(answer)
     return shown
 
@@ -206,6 +243,14 @@ def _objects(request: dict[str, Any], answer: dict[str, Any]) -> Shown:
     return _regions(request, {"regions": regions})
 
 
+def _masks(request: dict[str, Any], answer: dict[str, Any]) -> Shown:
+    content = media_of(request, "image")
+    if content is None:
+        raise ValueError("no picture")
+    parts = [cut_out(content, result) for result in answer["results"][:MASKS_SHOWN]]
+    return Shown("masks", {"parts": parts, "more": len(answer["results"]) - len(parts)})
+
+
 def _likeness(request: dict[str, Any], answer: dict[str, Any]) -> Shown:
     sentences = request["sentences"]
     pairs = zip(sentences if isinstance(sentences, list) else [sentences], answer["scores"], strict=True)
@@ -277,6 +322,7 @@ _FORMS = {
     "text-classification": _text_labels,
     "image-classification": _image_labels,
     "token-classification": _entities,
+    "image-segmentation": _masks,
     "image-to-text": _read_lines,
     "document-layout": _regions,
     "object-detection": _objects,

@@ -32,6 +32,8 @@ from marketplace.pages import answers, words
 from marketplace.pages.forms import index_of, see_other, sign_in_first
 from marketplace.pages.keys import forget_key, fresh_key, redirect_with_key
 from marketplace.pages.rendering import fragment, is_partial, page
+from marketplace.pages.reports import Statement
+from marketplace.pages.shown import said_of
 from marketplace.problems import problem_of
 from marketplace.provisioning import SERVING
 from marketplace.services import Services
@@ -58,6 +60,8 @@ class Offer:
 
     row: Listing | None
     version: Version | None
+    said: Statement | None = None
+    """By the certificate of the variant that it runs."""
 
     @property
     def examples(self) -> list[dict[str, Any]]:
@@ -73,9 +77,10 @@ class Offer:
 
 def _offer(db: Session, deployment: Deployment) -> Offer:
     try:
-        return Offer(*listings.get_version(db, f"{deployment.listing}@{deployment.version}"))
+        found = listings.get_version(db, f"{deployment.listing}@{deployment.version}")
     except (UnknownListing, UnknownVersion):
         return Offer(None, None)
+    return Offer(*found, said_of(db, deployment.variant))
 
 
 def _see(services: Services, db: Session, name: str, lang: str) -> tuple[DeploymentOut, Offer]:
@@ -103,6 +108,7 @@ def _context(item: DeploymentOut, offer: Offer, key: str = "") -> dict[str, Any]
         "sample": answers.text_of(request) if field == "text" else "",
         "voice": request.get("voice", ""),
         "base_url": item.endpoint.rpartition("/d/")[0],
+        "said": offer.said,
         **_try_context(item, offer),
     }
 

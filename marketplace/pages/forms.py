@@ -33,3 +33,10 @@ def see_other(path: str) -> Redirect:
 def sign_in_first(then: str) -> Redirect:
     """To the sign-in page, and from there on to `then`."""
     return see_other(f"/login?next={quote(then, safe='')}")
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """A deployment name that is not in use: the listing's own, else with a number."""
+    base = name.rpartition("/")[2].replace("_", "-").replace(".", "-")[:44].strip("-") or "model"
+    numbered = (f"{base}-{n}" for n in range(2, len(taken) + 3))
+    return base if base not in taken else next(n for n in numbered if n not in taken)

@@ -17,9 +17,10 @@ from litestar.template import TemplateConfig
 from markupsafe import Markup
 
 from catalog import taxonomy
+from deployer.devices import DEVICES
 from marketplace import i18n
 from marketplace.auth import AnyRequest, Viewer
-from marketplace.pages import words
+from marketplace.pages import reports, words
 from marketplace.pages.static import TEMPLATES, has_asset, static_url
 
 # Nothing but our own files: no inline script or style, no frame around us, no form that leads away.
@@ -111,6 +112,17 @@ def vertical_title(id: str, lang: str) -> str:
     return _title(taxonomy.VERTICALS, id, lang)
 
 
+def device_title(id: str, lang: str) -> str:
+    """A device's title."""
+    known = next((each for each in DEVICES if each.id == id), None)
+    return id if known is None else known.title_zh if lang == "zh" else known.title_en
+
+
+def serves(device: str) -> bool:
+    """Whether this version deploys to a device."""
+    return any(each.id == device and each.serves for each in DEVICES)
+
+
 def query(path: str, **values: object) -> str:
     """A path with the values that there are as its query."""
     given = {name: value for name, value in values.items() if value}
@@ -142,6 +154,11 @@ def environment() -> Environment:
         "code_json": code_json,
         "shell_json": shell_json,
         "short_id": short_id,
+        "times": reports.times,
+        "points": reports.points,
+        "amount": reports.amount,
+        "relative": reports.relative,
+        "share": reports.share_text,
     }
     env.globals |= {
         "static": static_url,
@@ -149,6 +166,8 @@ def environment() -> Environment:
         "has_asset": has_asset,
         "task_title": task_title,
         "vertical_title": vertical_title,
+        "device_title": device_title,
+        "serves": serves,
         "words": words,
     }
     return env

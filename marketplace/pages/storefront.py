@@ -14,17 +14,18 @@ from litestar.response import Redirect, ServerSentEvent, ServerSentEventMessage,
 from sqlmodel import Session
 
 from catalog import listings, signing
-from catalog.models import Listing, Vendor, Version
+from catalog.models import Listing, Version
 from deployer import deployments
 from marketplace import provisioning
 from marketplace.api.catalog import ShelfOut, shelf_out
-from marketplace.api.schemas import ListingOut, listing_out
+from marketplace.api.schemas import ListingOut
 from marketplace.auth import AnyRequest, Viewer
 from marketplace.db import read_session
 from marketplace.pages import answers, words
-from marketplace.pages.forms import index_of, sign_in_first
+from marketplace.pages.forms import free_name, index_of, sign_in_first
 from marketplace.pages.keys import redirect_with_key
 from marketplace.pages.rendering import fragment, page
+from marketplace.pages.shown import architecture_facts, certified, listing_shown, looked_at, offers_of
 from marketplace.services import Services
 
 PAGE_SIZE = 24
@@ -59,7 +60,7 @@ def _shelves(db: Session, lang: str) -> dict[str, Any]:
     seen: set[str] = set()
     shelves = []
     for vertical, rows in listings.listings_by_vertical(db).items():
-        items = [_listing_out(db, row, lang) for row in rows]
+        items = [listing_shown(db, row, lang) for row in rows]
         first = [item for item in items if item.name not in seen]
         again = [item for item in items if item.name in seen]
         seen.update(item.name for item in first)
@@ -68,13 +69,8 @@ def _shelves(db: Session, lang: str) -> dict[str, Any]:
         "shelves": [shelf for shelf in shelves if shelf.first],
         "others": [shelf for shelf in shelves if not shelf.first],
         "shelf": shelf_out(db, lang),
+        "certified": certified(db),
     }
-
-
-def _listing_out(db: Session, row: Listing, lang: str) -> ListingOut:
-    vendor = db.get(Vendor, row.vendor_id)
-    assert vendor is not None, "the database holds no listing without its vendor"
-    return listing_out(row, listings.current_version(db, row), vendor, lang)
 
 
 @get("/shelf/stream", include_in_schema=False)
@@ -137,7 +133,8 @@ def search(
         offset=start,
         page_size=PAGE_SIZE,
         total=found.total,
-        items=[_listing_out(db, row, viewer.lang) for row in found.items],
+        items=[listing_shown(db, row, viewer.lang) for row in found.items],
+        certified=certified(db),
         tasks=[Facet(*item) for item in tasks.most_common()],
         verticals=[Facet(*item) for item in verticals.most_common()],
     )
@@ -161,7 +158,7 @@ def listing(
         request,
         viewer,
         "listing.html",
-        item=_listing_out(db, row, viewer.lang),
+        item=listing_shown(db, row, viewer.lang),
         row=row,
         card=row.card_zh if viewer.lang == "zh" else row.card_en,
         version=version,
@@ -171,15 +168,11 @@ def listing(
         runtimes=[(r.name, r.available()) for r in services.runtimes.values()],
         default_runtime=services.settings.runtime,
         running=own,
-        free_name=_free_name(name, {d.name for d in running if d.state not in deployments.RESTING}),
+        certified=certified(db),
+        variants=offers_of(db, row.name, version.digest, viewer.lang),
+        architecture=architecture_facts(looked_at(services.settings.home, version.digest), viewer.lang),
+        free_name=free_name(name, {d.name for d in running if d.state not in deployments.RESTING}),
     )
-
-
-def _free_name(name: str, taken: set[str]) -> str:
-    """A deployment name that is not in use: the listing's own, else with a number."""
-    base = name.replace("_", "-").replace(".", "-")[:44].strip("-") or "model"
-    numbered = (f"{base}-{n}" for n in range(2, len(taken) + 3))
-    return base if base not in taken else next(n for n in numbered if n not in taken)
 
 
 def _examples(row: Listing, version: Version) -> list[dict[str, Any]]:

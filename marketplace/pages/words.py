@@ -14,11 +14,20 @@ SHAPES = {
     "stopped": "○",
     "degraded": "▲",
     "failed": "✕",
+    "running": "◐",
+    "picked": "◆",
+    "kept": "●",
+    "refused": "▲",
+    "cancelled": "○",
 }
 TONES = {
     "live": "ok",
     "degraded": "warn",
     "failed": "bad",
+    "running": "busy",
+    "picked": "ok",
+    "kept": "ok",
+    "refused": "warn",
     "pending": "busy",
     "building": "busy",
     "starting": "busy",
@@ -36,6 +45,11 @@ STATES = {
     "stopping": _("Stopping"),
     "stopped": _("Stopped"),
     "failed": _("Failed"),
+    "running": _("Running"),
+    "picked": _("Variant found"),
+    "kept": _("Best as it came"),
+    "refused": _("Nothing held"),
+    "cancelled": _("Cancelled"),
 }
 STEPS = {
     "fetch": _("Fetch files"),
@@ -44,6 +58,15 @@ STEPS = {
     "start": _("Start server"),
     "health": _("Health check"),
     "warm-up": _("Warm up"),
+    # of an optimisation
+    "inspect": _("Look at the graphs"),
+    "baseline": _("Measure it as it came"),
+    "build": _("Make variants"),
+    "screen": _("Drop what answers wrong"),
+    "measure": _("Measure speed side by side"),
+    "judge": _("Judge on rows kept back"),
+    "confirm": _("Check on the target"),
+    "certify": _("Sign the certificate"),
 }
 STEP_SHAPES = {"waiting": "○", "running": "◐", "done": "●", "failed": "✕"}
 STEP_STATES = {
@@ -107,6 +130,7 @@ FIELDS = {
     "image-classification": "image",
     "document-layout": "image",
     "object-detection": "image",
+    "image-segmentation": "image",
     "text-to-speech": "text",
     "image-to-text": "image",
     "voice-activity-detection": "audio",
@@ -156,6 +180,115 @@ FACTS = {
         _("Certificate"),
         _("Accuracy and speed before and after optimisation, signed, with the command that repeats it."),
     ),
+}
+# Optimisation: what to search for, in words that need no engineer.
+OBJECTIVES = {
+    "fastest": (_("Fastest"), _("Answers soonest: for pages and calls that somebody waits for.")),
+    "smallest": (_("Smallest"), _("Takes the least room: for small disks, phones and slow downloads.")),
+    "cheapest": (_("Cheapest"), _("Least machine time a request: for much work at once.")),
+}
+# What a look says of this machine's memory.
+FITS = {
+    "fits": _("has room for it"),
+    "tight": _("has just room for it"),
+    "too-large": _("has too little memory"),
+}
+GRADES = {
+    "measured": (_("measured"), "●"),
+    "emulated": (_("emulated"), "◐"),
+    "checked": (_("checked only"), "○"),
+}
+TRIAL_STATES = {
+    "waiting": _("waits"),
+    "building": _("being made"),
+    "built": _("made"),
+    "screened": _("screened"),
+    "measured": _("timed"),
+    "passed": _("holds the bound"),
+    "picked": _("picked"),
+    "refused": _("refused"),
+}
+TRIAL_SHAPES = {
+    "waiting": "○",
+    "building": "◐",
+    "built": "◐",
+    "screened": "◐",
+    "measured": "◐",
+    "passed": "●",
+    "picked": "◆",
+    "refused": "✕",
+}
+METRICS = {
+    "accuracy": _("accuracy"),
+    "f1": _("F1"),
+    "character-accuracy": _("character accuracy"),
+    "word-accuracy": _("word accuracy"),
+    "map": _("mAP"),
+    "mrr": _("MRR"),
+    "r2": _("R²"),
+    "spearman": _("rank correlation"),
+    "iou": _("IoU"),
+    "frame-accuracy": _("accuracy by frames"),
+    "spectral-agreement": _("agreement of sound"),
+}
+RECIPES = {
+    "slim": _("clean graph (onnxslim)"),
+    "ort-basic": _("ORT basic optimisations"),
+    "ort-extended": _("ORT extended optimisations"),
+    "ort-all": _("all ORT optimisations (this host only)"),
+    "host-prepacked": _("prepacked weights (this host only)"),
+    "fuse-operators": _("fused operators"),
+    "fuse-transformer": _("transformer fusions"),
+    "fp16": _("fp16"),
+    "fp16-mixed": _("mixed fp16 and fp32"),
+    "weights-fp16": _("weights stored in fp16"),
+    "weights-int8": _("weights stored in int8"),
+    "dynamic-int8": _("dynamic int8, per tensor"),
+    "dynamic-int8-per-channel": _("dynamic int8, per channel"),
+    "dynamic-int8-reduced": _("dynamic int8, per channel, 7 bits"),
+    "dynamic-int8-matmul": _("dynamic int8, matrix products only"),
+    "dynamic-int8-embeddings": _("dynamic int8 with embeddings"),
+    "static-int8-minmax": _("static int8, least to largest"),
+    "static-int8-percentile": _("static int8, percentile"),
+    "static-int8-entropy": _("static int8, entropy"),
+    "static-int8-least-error": _("static int8, least error"),
+    "static-int8-per-tensor": _("static int8, per tensor"),
+    "static-int8-flow": _("static int8, integers throughout, percentile"),
+    "static-int8-flow-minmax": _("static int8, integers throughout, least to largest"),
+    "static-int8-flow-least-error": _("static int8, integers throughout, least error"),
+    "static-int8-all": _("static int8, all operators"),
+    "int4-blocks-32": _("int4 weights in blocks of 32"),
+    "int4-blocks-128": _("int4 weights in blocks of 128"),
+    "int8-blocks-32": _("int8 weights in blocks of 32"),
+    "int8-blocks-128": _("int8 weights in blocks of 128"),
+}
+# Columns of a file of one's own rows, by task; tables have their own.
+DATA_COLUMNS = {
+    "automatic-speech-recognition": ("audio", "label"),
+    "document-layout": ("image", "label"),
+    "feature-extraction": ("text", "positive"),
+    "file-type": ("file", "label"),
+    "image-classification": ("image", "label"),
+    "image-segmentation": ("image", "label"),
+    "image-to-text": ("image", "label"),
+    "object-detection": ("image", "label"),
+    "sentence-similarity": ("source", "sentences", "label"),
+    "text-classification": ("text", "label"),
+    "text-to-speech": ("text",),
+    "token-classification": ("text", "label"),
+    "voice-activity-detection": ("audio", "label"),
+}
+# The rows of the table of before and after.
+CHANGES = {
+    "size": _("Size of the graphs"),
+    "row": _("CPU time of one row, one thread"),
+    "score": _("Score on rows kept back"),
+    "agreement": _("Same answer as before"),
+    "p50": _("Latency, median"),
+    "p95": _("Latency, 95th percentile"),
+    "throughput": _("Requests a second"),
+    "memory": _("Memory"),
+    "cold-start": _("Cold start"),
 }
 # Texts of the catalogue's and the runtimes' own values that pages compose.
 ROLES = {"opc": _("OPC"), "operator": _("Operator"), "vendor": _("Vendor")}

@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Response, sync_playwright
 
+from catalog.listings import get_version
+from deployer import optimizations
+from deployer.models import Optimization, Variant
+from deployer.optimizer.report import Report, to_plain
+from marketplace.accounts import first_account
 from marketplace.assets import WEB
+from marketplace.db import open_engine, transaction
+from tests.marketplace.pages import drafts
 from tests.shop import Shop
 
 AXE = WEB / "node_modules" / "axe-core" / "axe.min.js"
@@ -119,6 +126,58 @@ def _weigh(tab: Tab, response: Response) -> None:
     length = response.headers.get("content-length")
     if length is not None and response.request.resource_type != "eventsource":
         tab.loaded[response.url] = int(length)
+
+
+@pytest.fixture(scope="module")
+def optimised(shop: Shop) -> Iterator[dict[str, str]]:
+    """Paths of optimisations in every state, which tests look at and leave as they are; by state."""
+    engine = open_engine(f"sqlite:///{shop.home / 'market.db'}")
+    paths = {}
+    with transaction(engine) as db:
+        offer, version = get_version(db, "opc-market/zh-sentiment")
+        new = optimizations.NewOptimization(
+            listing=offer.name,
+            version=version.number,
+            version_digest=version.digest,
+            task=offer.task,
+            device="cpu",
+            objective={"kind": "fastest", "max_drop": 0.01},
+            sample="ab" * 32,
+            sample_name="评论.csv",
+            owner=first_account(db).id,
+        )
+        for name, (report, state) in drafts.states().items():
+            row = optimizations.create_optimization(db, new)
+            if report is not None:
+                optimizations.write_report(db, row, to_plain(report))
+            optimizations.set_state(db, row, state)
+            if state == "failed":
+                facts = {"name": "评论.csv", "expected": "text, label", "found": "a, b", "suggestion": ""}
+                optimizations.set_failed(db, row, "data-columns", {**facts, "missing": "text"})
+            if report is not None and report.pick:
+                row.variant = f"sha256:{'12' * 32}"
+                db.add(_variant(row, report, version.manifest))
+                paths["variant"] = f"/variants/{row.variant}"
+            paths[name] = f"/optimizations/{row.id}"
+    yield paths
+    with transaction(engine) as db:  # the shop is shared, and other tests see it as it was
+        for row in [*optimizations.list_optimizations(db), *optimizations.list_variants(db)]:
+            db.delete(row)
+    engine.dispose()
+
+
+def _variant(row: Optimization, report: Report, manifest: dict[str, Any]) -> Variant:
+    return Variant(
+        digest=row.variant,
+        optimization_id=row.id,
+        listing=row.listing,
+        version=row.version,
+        version_digest=row.version_digest,
+        device=row.device,
+        manifest=manifest,
+        certificate=report.certificate,
+        size=23_400_000,
+    )
 
 
 @pytest.fixture(scope="session")

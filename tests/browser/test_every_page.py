@@ -22,6 +22,8 @@ SIGNED_IN = {
     "deployment": "/deployments/looked-at",
     "log": "/deployments/looked-at/logs",
     "settings": "/settings",
+    "optimise": "/listings/opc-market/zh-sentiment/optimize",
+    "optimisations": "/optimizations",
 }
 MISSING = {"missing": "/nothing-here", "no-listing": "/listings/opc-market/zh-sentimen"}
 LOOKS = [("light", 1280), ("dark", 1280), ("light", 375), ("dark", 375)]
@@ -30,12 +32,14 @@ MOST_BYTES = 100_000
 
 @pytest.mark.parametrize("lang", ["zh", "en"])
 @pytest.mark.parametrize(("theme", "width"), LOOKS)
-def test_accessible_and_never_too_wide(tab: Opener, running: str, lang: str, theme: str, width: int) -> None:
+def test_accessible_and_never_too_wide(
+    tab: Opener, running: str, optimised: dict[str, str], lang: str, theme: str, width: int
+) -> None:
     view = tab(lang=lang, theme=theme, width=width, signed_in=True, strict=False)
     visitor = tab(lang=lang, theme=theme, width=width, strict=False)
     wrong = {}
-    for name, path in {**OPEN, **MISSING, **SIGNED_IN}.items():
-        seen = view if name in SIGNED_IN else visitor
+    for name, path in {**OPEN, **MISSING, **SIGNED_IN, **optimised}.items():
+        seen = view if name in SIGNED_IN or name in optimised else visitor
         seen.open(path)
         assert seen.page.locator("html").get_attribute("lang") == {"zh": "zh-CN", "en": "en"}[lang]
         if found := seen.violations():
@@ -53,10 +57,13 @@ def test_the_check_sees_a_planted_fault(tab: Opener) -> None:
 
 
 @pytest.mark.parametrize("lang", ["zh", "en"])
-def test_light_and_without_errors_under_the_policy(tab: Opener, running: str, lang: str) -> None:
+def test_light_and_without_errors_under_the_policy(
+    tab: Opener, running: str, optimised: dict[str, str], lang: str
+) -> None:
     visitor, view = tab(lang=lang), tab(lang=lang, signed_in=True)
-    for name, path in {**OPEN, **SIGNED_IN}.items():
-        seen = view if name in SIGNED_IN else visitor
+    for name, path in {**OPEN, **SIGNED_IN, **optimised}.items():
+        inside = name in SIGNED_IN or name in optimised
+        seen = view if inside else visitor
         answer = seen.open(path)
         assert answer is not None and answer.status == 200
         seen.page.wait_for_function("window.htmx !== undefined")
@@ -64,15 +71,15 @@ def test_light_and_without_errors_under_the_policy(tab: Opener, running: str, la
         policy = answer.headers["content-security-policy"]
         assert "unsafe" not in policy and "default-src 'self'" in policy
         seen.page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
-        fresh = tab(lang=lang, signed_in=name in SIGNED_IN)  # nothing cached
+        fresh = tab(lang=lang, signed_in=inside)  # nothing cached
         fresh.open(path)
         fresh.page.wait_for_load_state("load")
         assert sum(fresh.loaded.values()) <= MOST_BYTES, (name, fresh.loaded)
 
 
-def test_nothing_inline(tab: Opener, running: str) -> None:
+def test_nothing_inline(tab: Opener, running: str, optimised: dict[str, str]) -> None:
     view = tab(signed_in=True)
-    for path in (*OPEN.values(), *SIGNED_IN.values()):
+    for path in (*OPEN.values(), *SIGNED_IN.values(), *optimised.values()):
         view.open(path)
         inline = view.page.evaluate(
             """[...document.querySelectorAll("*")]

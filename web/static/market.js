@@ -34,5 +34,11 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+// Whoever picks a file means it.
+document.addEventListener("change", (event) => {
+  const chosen = document.getElementById(event.target.dataset?.chooses ?? "");
+  if (chosen) chosen.checked = true;
+});
+
 // Copy buttons are of no use without this script, so they come with it.
 document.documentElement.classList.add("scripted");

@@ -132,3 +132,33 @@ def test_objects_are_drawn_like_regions() -> None:
     )
     assert shown.form == "regions"
     assert shown.values["boxes"][0]["points"] == "0.0,0.0 96.0,0.0 96.0,48.0 0.0,48.0"
+
+
+def _mask(width: int, height: int, left: int) -> dict[str, str]:
+    """White from `left` on."""
+    made = Image.new("L", (width, height), 0)
+    made.paste(255, (left, 0, width, height))
+    out = io.BytesIO()
+    made.save(out, "PNG")
+    return {"base64": base64.b64encode(out.getvalue()).decode()}
+
+
+def test_a_mask_cuts_the_picture_out() -> None:
+    answer = {"results": [{"label": "person", "score": 0.9, "area": 0.5, "mask": _mask(1920, 960, 960)}]}
+    shown = answers.present("image-segmentation", {"image": answers.encode_media(_png(1920, 960))}, answer)
+    assert shown.form == "masks"
+    (part,) = shown.values["parts"]
+    assert (part.label, part.score, part.area) == ("person", 0.9, 0.5)
+    cut = Image.open(io.BytesIO(base64.b64decode(part.uri.partition(",")[2])))
+    assert (cut.size, cut.mode) == ((960, 480), "RGBA")
+    assert cut.getpixel((100, 100))[3] < 5 and cut.getpixel((900, 100)) == (255, 255, 255, 255)
+    assert len(shown.raw["results"][0]["mask"]["base64"]) < 3000
+    assert answers.present("image-segmentation", {"image": "AAAA"}, {"results": []}).values["parts"] == []
+
+
+@pytest.mark.parametrize("mask", [{}, {"base64": "AAAA"}, None, {"base64": "%"}])
+def test_a_mask_that_is_none_is_shown_as_json(mask: Any) -> None:
+    answer = {"results": [{"label": "person", "score": 0.9, "area": 0.5, "mask": mask}]}
+    assert (
+        answers.present("image-segmentation", {"image": answers.encode_media(_png())}, answer).form == "json"
+    )

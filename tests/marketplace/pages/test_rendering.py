@@ -1,12 +1,17 @@
 """What templates are given: sizes, times, shares, and cards without live HTML."""
 
 from datetime import UTC, datetime
+from typing import get_args
 
 import pytest
 
 from catalog.models import ShelfState, VersionState
 from catalog.taxonomy import TASKS
-from deployer.models import STEPS, DeploymentState, StepState
+from deployer.devices import GRADES
+from deployer.models import STEPS, DeploymentState, OptimizationState, StepState
+from deployer.optimizer.metrics import JUDGES
+from deployer.optimizer.objective import KINDS
+from deployer.optimizer.report import PHASES, TrialState
 from marketplace.pages import rendering, words
 
 
@@ -53,8 +58,14 @@ def test_cards_show_html_as_text() -> None:
 
 
 def test_every_state_step_and_field_has_its_words() -> None:
-    assert {s.value for s in DeploymentState} == set(words.STATES) == set(words.SHAPES)
-    assert set(STEPS) == set(words.STEPS)
+    ends = {"picked", "kept", "refused"}  # of an optimisation that is done
+    jobs = {s.value for s in OptimizationState} - {"done"} | ends
+    assert {s.value for s in DeploymentState} | jobs == set(words.STATES) == set(words.SHAPES)
+    assert {*STEPS, *PHASES} == set(words.STEPS)
+    assert set(KINDS) == set(words.OBJECTIVES)
+    assert set(GRADES) == set(words.GRADES)
+    assert set(get_args(TrialState)) == set(words.TRIAL_STATES) == set(words.TRIAL_SHAPES)
+    assert {judge.metric for judge in JUDGES.values()} <= set(words.METRICS)
     assert {s.value for s in StepState} == set(words.STEP_STATES) == set(words.STEP_SHAPES)
     assert {s.value for s in VersionState} == set(words.VERSION_STATES)
     assert {s.value for s in ShelfState} == set(words.SHELF_STATES)
