@@ -210,7 +210,11 @@ def _look_at(head: bytes, ending: str, lines: int) -> dict[str, Any]:
 
 def _seen(rows: int | None, columns: list[str]) -> dict[str, Any]:
     shown = [c[:80] for c in columns[:64]]
-    return {"rows": rows, "columns": shown, "labelled": "label" in columns}
+    return {
+        "rows": rows,
+        "columns": shown,
+        "labelled": not {"label", "标签"}.isdisjoint(c.strip().casefold() for c in columns),
+    }
 
 
 def _sample(identity: str, owner: str, described: dict[str, Any]) -> Sample:

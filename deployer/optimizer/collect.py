@@ -67,6 +67,7 @@ def run(
         "judged": sum(side == "judged" for _, side in used),
         "feeds": kept,
         "shares": {role: cpu / graphs for role, cpu in recorder.cpu.items()} if graphs else {},
+        "runs": {role: runs / max(1, len(used)) for role, runs in recorder.runs.items()},
         "milliseconds": 1000 * graphs / max(1, len(used)),
         "row_milliseconds": 1000 * whole / max(1, len(used)),
     }

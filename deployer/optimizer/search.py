@@ -25,14 +25,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from deployer import devices
 from deployer.optimizer import certificate, folders, objective, pick, report
 from deployer.optimizer.errors import ObjectiveRefused
 from deployer.optimizer.report import Baseline, Interval, Pick, Quality, Reason, Report, Trial
 from deployer.optimizer.stages import Stages
-from deployer.optimizer.workbench import Job, Workbench, groups, refuse, sha256
+from deployer.optimizer.workbench import Job, Workbench, groups, own_speed, refuse, set_speed, sha256
 
 __all__ = ["Job", "optimize"]
 
@@ -160,9 +158,12 @@ class _Search:
             self._say(number, len(self.bench.graphs), role)
             trials = [t for t in self._in_state("screened") if role in t.graphs]
             for group in groups(trials, self.baseline.size):
-                control = self.bench.time(role, group, self.baseline.shares)
+                control = self.bench.time(role, group, self.baseline.shares.get(role, 0.0))
                 self.report.control = _wider(self.report.control, control)
                 self._say(number, len(self.bench.graphs), role)
+        self.report.baseline = self.bench.as_on_target(self.baseline)
+        for trial in self._in_state("screened"):
+            set_speed(trial, own_speed(trial), self.baseline)
 
     def _decide(self) -> None:
         """Judge candidates until one holds and is confirmed; then certify it."""
@@ -228,8 +229,8 @@ class _Search:
         )
         trial.state = "measured"
         if self.bench.timed:
-            own = {next(iter(p.graphs)): msgspec.convert(p.notes["own_speed"], Interval) for p in parts}
-            self.bench.set_speed(trial, own, self.baseline.shares)
+            own = {role: speed for part in parts for role, speed in own_speed(part).items()}
+            set_speed(trial, own, self.baseline)
         self.report.trials.append(trial)
         self._is_gain(trial)
         return trial

@@ -63,6 +63,7 @@ class Workbench:
         self.graphs = folders.graphs_of(job.model_dir)
         self.sizes = {role: folders.size_of(path) for role, path in self.graphs.items()}
         self.collected: dict[str, Any] = {}
+        self.on_target: dict[str, float] = {}  # milliseconds of each graph for a row of the baseline
         # Found out, not guessed, is whether rows may be joined; here that would only cost time.
         folders.lay_out(job.model_dir, self.base, {}, {"batching": False})
 
@@ -276,7 +277,7 @@ class Workbench:
 
     # Several trials side by side
 
-    def time(self, role: str, trials: Sequence[Trial], shares: dict[str, float]) -> Interval | None:
+    def time(self, role: str, trials: Sequence[Trial], share: float) -> Interval | None:
         """Time variants of one graph against the baseline; gives what its twin measured, the control."""
         found = self._attempt_all(
             trials,
@@ -287,24 +288,29 @@ class Workbench:
             variants={t.id: str(self.graph(t, role)) for t in trials},
             feeds=self.feeds,
             role=role,
-            budget=min(TIMING, self.job.seconds / 12) * max(0.4, shares.get(role, 0.0)),
+            budget=min(TIMING, self.job.seconds / 12) * max(0.4, share),
             device=self.elsewhere,
             home=str(self.job.home or ""),
         )
         if found is None:
             return None
         for trial in trials:
-            own = Interval(*found["ratios"][trial.id])
-            trial.notes["own_speed"] = msgspec.to_builtins(own)
+            trial.notes["own_speed"] = dict(
+                zip(("value", "low", "high"), found["ratios"][trial.id], strict=True)
+            )
             trial.notes["wall_ms"] = found["wall"][trial.id]
-            self.set_speed(trial, {role: own}, shares)
+        self.on_target[role] = found["milliseconds"][""] * self.collected["runs"][role]
         return Interval(*found["control"])
 
-    def set_speed(self, trial: Trial, own: dict[str, Interval], shares: dict[str, float]) -> None:
-        """The speed of the whole model from those of its graphs, by their shares of the time."""
-        trial.speed = _combined(own, shares)
-        trial.milliseconds = float(self.collected["milliseconds"]) / trial.speed.value
-        trial.state = "measured"
+    def as_on_target(self, baseline: Baseline) -> Baseline:
+        """The baseline with its time as the device took it, where that is not this processor."""
+        if not self.elsewhere or not self.on_target:
+            return baseline
+        native = {role: share * baseline.milliseconds for role, share in baseline.shares.items()}
+        spent = native | self.on_target
+        whole = sum(spent.values())
+        shares = {role: each / whole for role, each in spent.items()}
+        return msgspec.structs.replace(baseline, milliseconds=whole, shares=shares)
 
     # A pick
 
@@ -385,6 +391,18 @@ class Workbench:
             for trial in trials:
                 refuse(trial, _reason(error))
             return None
+
+
+def set_speed(trial: Trial, own: dict[str, Interval], baseline: Baseline) -> None:
+    """The speed of the whole model from those of its graphs, by their shares of the time."""
+    trial.speed = _combined(own, baseline.shares)
+    trial.milliseconds = baseline.milliseconds / trial.speed.value
+    trial.state = "measured"
+
+
+def own_speed(trial: Trial) -> dict[str, Interval]:
+    """What was measured of the one graph that a trial changes."""
+    return {next(iter(trial.graphs)): msgspec.convert(trial.notes["own_speed"], Interval)}
 
 
 def refuse(trial: Trial, why: Reason) -> None:

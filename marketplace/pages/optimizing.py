@@ -308,6 +308,7 @@ def _form(
         "values": values,
         "errors": errors,
         "samples": own,
+        "brought": "samples" in version.manifest["files"],
         "most": services.settings.max_body,
         "expected": forms.expected(row.task, version.manifest, viewer.lang),
         "devices": forms.devices(viewer.lang),

@@ -55,15 +55,15 @@ def _packed(weight: TensorProto, bits: int, block: int) -> list[TensorProto]:
     quantize = arithmetic.quantize_matmul_4bits if bits == 4 else arithmetic.quantize_matmul_8bits
     quantize(packed, array, scales, zeros, block, columns, rows, True)
     return [
-        graphs.make_tensor(packed, f"{weight.name}_blocks{bits}"),
-        graphs.make_tensor(scales, f"{weight.name}_scales{bits}"),
+        graphs.make_tensor(packed, f"{weight.name}|blocks{bits}"),
+        graphs.make_tensor(scales, f"{weight.name}|scales{bits}"),
     ]
 
 
 def _node(node: NodeProto, weight: TensorProto, bits: int, block: int) -> NodeProto:
     return helper.make_node(
         "MatMulNBits",
-        [node.input[0], f"{weight.name}_blocks{bits}", f"{weight.name}_scales{bits}"],
+        [node.input[0], f"{weight.name}|blocks{bits}", f"{weight.name}|scales{bits}"],
         [node.output[0]],
         node.name,
         domain=DOMAIN,

@@ -24,17 +24,21 @@ _SCALARS = {
 def load(source: Path) -> ModelProto:
     """Read a graph with its weights; refuses what is none."""
     try:
-        model = onnx.load(str(source))
-    except FileNotFoundError as error:
-        raise Refused(
-            "weights-missing", f"a file is missing: {cause(error)}", f"缺少文件：{cause(error)}"
-        ) from error
+        model = onnx.load(str(source), load_external_data=False)
     except Exception as error:
         raise Refused(
             "not-onnx", f"not an ONNX file: {cause(error)}", f"不是 ONNX 文件：{cause(error)}"
         ) from error
     if not model.graph.node:
         raise Refused("not-onnx", "not an ONNX file: no nodes in it", "不是 ONNX 文件：其中没有节点")
+    try:
+        onnx.load_external_data_for_model(model, str(source.parent))
+    except Exception as error:
+        raise Refused(
+            "weights-missing",
+            f"the weights beside the graph cannot be read: {cause(error)}",
+            f"无法读取图旁的权重文件：{cause(error)}",
+        ) from error
     graphs.name_nodes(model.graph)
     return model
 

@@ -195,7 +195,7 @@ def affine(graph: Graph, node: NodeProto) -> bool:
         last = after
     if not inner or not (np.isfinite(scale).all() and np.isfinite(shift).all()):
         return False
-    names = [node.input[1], f"{node.name}_bias"]
+    names = [node.input[1], f"{node.name}|bias"]
     shaped = scale.reshape(-1, *[1] * (weight.ndim - 1))
     folded = helper.make_node("Conv", [node.input[0], *names], list(last.output), node.name)
     folded.attribute.extend(node.attribute)
@@ -286,20 +286,16 @@ def _rows(graph: Graph, node: NodeProto, inner: list[NodeProto], axes: int) -> b
         "end": np.array(len(table), kind),
         "table": np.concatenate([table, np.zeros((1, table.shape[1]), table.dtype)]),
     }
-    own = {
-        part: f"{node.name}|{part}" for part in ("first", "none", "end", "table", "id", "low", "up", "row")
-    }
-
-    def make(operator: str, inputs: list[str], output: str, **attributes: int) -> NodeProto:
-        return helper.make_node(operator, inputs, [output], f"{output}_{operator}", **attributes)
-
-    new = [
-        make("Gather", [name, own["first"]], own["id"], axis=-1),
-        make("Less", [own["id"], own["none"]], own["low"]),
-        make("Where", [own["low"], own["end"], own["id"]], own["up"]),
-        make("Min", [own["up"], own["end"]], own["row"]),
-        helper.make_node("Gather", [own["table"], own["row"]], list(node.output), node.name, axis=0),
+    own = {part: f"{node.name}|{part}" for part in (*constants, "id", "low", "up", "row")}
+    steps = [
+        ("Gather", [name, own["first"]], own["id"]),
+        ("Less", [own["id"], own["none"]], own["low"]),
+        ("Where", [own["low"], own["end"], own["id"]], own["up"]),
+        ("Min", [own["up"], own["end"]], own["row"]),
     ]
+    new = [helper.make_node(step, given, [made], f"{made}_{step}") for step, given, made in steps]
+    new[0].attribute.append(helper.make_attribute("axis", -1))
+    new.append(helper.make_node("Gather", [own["table"], own["row"]], list(node.output), node.name))
     if not graph.replace(node, new, inner):
         return False
     for part, array in constants.items():

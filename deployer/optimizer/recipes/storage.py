@@ -77,10 +77,10 @@ def fp16(model: ModelProto, calibration: Calibration) -> ModelProto:
         array = graphs.values(weight)
         if np.abs(array).max(initial=0) > np.finfo(np.float16).max:
             continue
-        stored = f"{weight.name}_half"
+        stored = f"{weight.name}|half"
         work.done[weight.name] = [graphs.make_tensor(array.astype(np.float16), stored)]
         work.before.append(
-            helper.make_node("Cast", [stored], [weight.name], f"{weight.name}_cast", to=TensorProto.FLOAT)
+            helper.make_node("Cast", [stored], [weight.name], f"{weight.name}|cast", to=TensorProto.FLOAT)
         )
     return work.result()
 
@@ -138,12 +138,12 @@ def _folded(work: Shrinker, weight: TensorProto, axes: tuple[int, ...]) -> None:
     name, kind = weight.name, helper.tensor_dtype_to_np_dtype(weight.data_type)
     stored, scale = quantized(graphs.values(weight), axes)
     work.done[name] = [
-        graphs.make_tensor(stored, f"{name}_int8"),
-        graphs.make_tensor(scale.astype(kind), f"{name}_scale"),
+        graphs.make_tensor(stored, f"{name}|int8"),
+        graphs.make_tensor(scale.astype(kind), f"{name}|scale"),
     ]
     work.before += [
-        helper.make_node("Cast", [f"{name}_int8"], [f"{name}_wide"], f"{name}_cast", to=weight.data_type),
-        helper.make_node("Mul", [f"{name}_wide", f"{name}_scale"], [name], f"{name}_scaling"),
+        helper.make_node("Cast", [f"{name}|int8"], [f"{name}|wide"], f"{name}|cast", to=weight.data_type),
+        helper.make_node("Mul", [f"{name}|wide", f"{name}|scale"], [name], f"{name}|scaling"),
     ]
 
 
@@ -158,15 +158,15 @@ def _table(work: Shrinker, node: NodeProto, weight: TensorProto) -> None:
     short = row < SHORT
     stored, scale = quantized(graphs.values(weight), (0,) if short else tuple(range(1, len(weight.dims))))
     work.done[name] = [
-        graphs.make_tensor(stored, f"{name}_int8"),
-        graphs.make_tensor((scale[0] if short else scale).astype(kind), f"{name}_scale"),
+        graphs.make_tensor(stored, f"{name}|int8"),
+        graphs.make_tensor((scale[0] if short else scale).astype(kind), f"{name}|scale"),
     ]
-    factor = f"{name}_scale" if short else f"{out}_scale"
+    factor = f"{name}|scale" if short else f"{out}|scale"
     work.instead[node.name] = [
-        helper.make_node("Gather", [f"{name}_int8", indices], [f"{out}_int8"], node.name),
-        helper.make_node("Cast", [f"{out}_int8"], [f"{out}_wide"], f"{node.name}_cast", to=weight.data_type),
-        helper.make_node("Mul", [f"{out}_wide", factor], [out], f"{node.name}_scaling"),
+        helper.make_node("Gather", [f"{name}|int8", indices], [f"{out}|int8"], node.name),
+        helper.make_node("Cast", [f"{out}|int8"], [f"{out}|wide"], f"{node.name}|cast", to=weight.data_type),
+        helper.make_node("Mul", [f"{out}|wide", factor], [out], f"{node.name}|scaling"),
     ]
     if not short:
-        rows = helper.make_node("Gather", [f"{name}_scale", indices], [factor], f"{node.name}_scale")
+        rows = helper.make_node("Gather", [f"{name}|scale", indices], [factor], f"{node.name}|scale")
         work.instead[node.name].insert(2, rows)
