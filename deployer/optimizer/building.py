@@ -9,6 +9,7 @@ from deployer.optimizer.architecture import ArchitectureReport
 from deployer.optimizer.errors import ModelRefused
 from deployer.optimizer.folders import graphs_of, size_of
 from deployer.optimizer.recipes import RECIPES
+from deployer.optimizer.recipes.application import footprint
 from deployer.spec import Progress
 
 SENSITIVITY_FEEDS = 4
@@ -30,7 +31,8 @@ def plan(*, folder: str, progress: Progress) -> dict[str, Any]:
         model = onnx.load(path, load_external_data=False)
         ids = [id for id in recipes.plan(model) if RECIPES[id].portable]
         told[role] = {
-            "size": size_of(path),
+            "size": footprint(path),
+            "beside": _beside(path, Path(folder)),
             "recipes": [
                 {"id": id, "lossless": RECIPES[id].lossless, "precision": RECIPES[id].precision,
                  "calibrates": RECIPES[id].calibrates, "zh": RECIPES[id].title_zh, "en": RECIPES[id].title_en}
@@ -38,6 +40,15 @@ def plan(*, folder: str, progress: Progress) -> dict[str, Any]:
             ],
         }  # fmt: skip
     return {"graphs": told, "summary": summary}
+
+
+def _beside(graph: Path, folder: Path) -> list[str]:
+    """Files of the model folder that hold weights of this graph."""
+    import onnx
+
+    tensors = onnx.load(graph, load_external_data=False).graph.initializer
+    names = {entry.value for t in tensors for entry in t.external_data if entry.key == "location"}
+    return sorted(str((graph.parent / name).relative_to(folder)) for name in names)
 
 
 def _refuse_hopeless(report: ArchitectureReport) -> None:

@@ -159,13 +159,9 @@ def variant_manifest(base: Mapping[str, Any], report: Report) -> dict[str, Any]:
     assert report.pick is not None
     folder = Path(report.pick.folder)
     files: dict[str, str] = dict(base["files"])
-    dropped = {files[role] for role in report.pick.graphs}
+    dropped = {files[role] for role in report.pick.graphs} | set(report.pick.dropped)
     files.update(report.pick.graphs)
-    kept = [
-        artifact
-        for artifact in base["artifacts"]
-        if not any(artifact["path"] == name or artifact["path"].startswith(f"{name}.") for name in dropped)
-    ]
+    kept = [artifact for artifact in base["artifacts"] if artifact["path"] not in dropped]
     new = [
         {"path": path, "sha256": sha256, "size": (folder / path).stat().st_size}
         for path, sha256 in report.pick.files.items()

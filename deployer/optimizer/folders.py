@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def graphs_of(folder: Path) -> dict[str, Path]:
 
 
 def parts_of(graph: Path) -> list[Path]:
-    """A graph's file and those that lie beside it under its name: its external weights."""
+    """A graph that a recipe made, with its weights, which lie beside it under its name."""
     return sorted(p for p in graph.parent.glob(f"{graph.name}*") if p.is_file())
 
 
@@ -43,11 +43,19 @@ def size_of(graph: Path) -> int:
     return sum(path.stat().st_size for path in parts_of(graph))
 
 
-def lay_out(base: Path, out: Path, graphs: Mapping[str, Path], options: Mapping[str, Any]) -> Path:
-    """A folder like `base` with other graphs and options; files are links where the disk can."""
+def lay_out(
+    base: Path,
+    out: Path,
+    graphs: Mapping[str, Path],
+    options: Mapping[str, Any],
+    without: Collection[str] = (),
+) -> Path:
+    """A folder like `base` with other graphs and options; files are links where the disk can.
+
+    `without` names files that only the graphs as they came needed: their weights.
+    """
     manifest = read_manifest(base)
-    replaced = {base / str(manifest["files"][role]) for role in graphs}
-    dropped = {part for graph in replaced for part in parts_of(graph)}
+    dropped = {base / str(manifest["files"][role]) for role in graphs} | {base / name for name in without}
     shutil.rmtree(out, ignore_errors=True)
     for path in sorted(p for p in base.rglob("*") if p.is_file() and p.name != MANIFEST):
         if path not in dropped:

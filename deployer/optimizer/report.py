@@ -135,6 +135,8 @@ class Pick(msgspec.Struct, frozen=True):
     """sha256 by path of every file that differs from the model as it came, the certificate among them."""
     options: dict[str, Any] = {}
     """Options that differ, such as max_batch."""
+    dropped: list[str] = []
+    """Files of the model as it came that held weights of graphs which were replaced."""
 
 
 class Report(msgspec.Struct):

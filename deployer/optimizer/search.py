@@ -321,6 +321,7 @@ class _Search:
             graphs={role: self.bench.graph(trial, role).name for role in trial.graphs},
             files={**files, certificate.FILE_NAME: hashlib.sha256(text).hexdigest()},
             options=options,
+            dropped=self.bench.dropped(trial),
         )
         self.report.outcome = "picked"
 

@@ -61,7 +61,8 @@ class Workbench:
         self.job, self.stages = job, stages
         self.base, self.feeds = job.work / "base", job.work / "feeds"
         self.graphs = folders.graphs_of(job.model_dir)
-        self.sizes = {role: folders.size_of(path) for role, path in self.graphs.items()}
+        self.sizes = {role: path.stat().st_size for role, path in self.graphs.items()}  # until planned
+        self.beside: dict[str, list[str]] = {}
         self.collected: dict[str, Any] = {}
         self.on_target: dict[str, float] = {}  # milliseconds of each graph for a row of the baseline
         # Found out, not guessed, is whether rows may be joined; here that would only cost time.
@@ -98,7 +99,7 @@ class Workbench:
 
     def source(self, role: str) -> Path:
         """The graph of a role as it came."""
-        return self.base / self.graphs[role].name
+        return self.base / self.graphs[role].relative_to(self.job.model_dir)
 
     def graph(self, trial: Trial, role: str) -> Path:
         """Where the variant of a graph lies; the name tells it apart in a folder with others."""
@@ -110,13 +111,25 @@ class Workbench:
     def folder(self, trial: Trial) -> Path:
         """The model folder of a trial, laid out for evaluation."""
         out = self.job.work / "variants" / _short(trial.id)
-        return folders.lay_out(self.base, out, {role: self.graph(trial, role) for role in trial.graphs}, {})
+        graphs = {role: self.graph(trial, role) for role in trial.graphs}
+        return folders.lay_out(self.base, out, graphs, {}, self.dropped(trial))
+
+    def dropped(self, trial: Trial) -> list[str]:
+        """Files of weights that no graph of the variant needs any more."""
+        gone = {name for role in trial.graphs for name in self.beside.get(role, [])}
+        kept = {
+            name for role in self.graphs if role not in trial.graphs for name in self.beside.get(role, [])
+        }
+        return sorted(gone - kept)
 
     # Before there are trials
 
     def plan(self) -> dict[str, Any]:
         """What the model is made of, and for each graph its size and the recipes worth trying."""
-        return self.stages.run("plan", "building:plan", folder=self.base)
+        found = self.stages.run("plan", "building:plan", folder=self.base)
+        for role, told in found["graphs"].items():
+            self.sizes[role], self.beside[role] = int(told["size"]), list(told["beside"])
+        return found
 
     def collect(self) -> tuple[DataFacts, Baseline]:
         """The model's own answers to the rows, and real inputs of its graphs; raises the data's refusals."""

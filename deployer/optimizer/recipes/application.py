@@ -125,7 +125,7 @@ def _carry_out(recipe: Recipe, source: Path, out: Path, calibration: Calibration
 
 def discard(out: Path) -> None:
     """Remove a graph with the weights beside it."""
-    for path in (out, out.with_name(f"{out.stem}.bin")):
+    for path in (out, out.with_name(f"{out.name}.data"), out.with_name(f"{out.stem}.bin")):
         path.unlink(missing_ok=True)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto
+from onnx.external_data_helper import ExternalDataInfo, _get_all_tensors, uses_external_data
 
 from deployer.optimizer.recipes import graphs
 from deployer.optimizer.recipes.guards import cause, session, session_options
@@ -32,7 +33,7 @@ def load(source: Path) -> ModelProto:
     if not model.graph.node:
         raise Refused("not-onnx", "not an ONNX file: no nodes in it", "不是 ONNX 文件：其中没有节点")
     try:
-        onnx.load_external_data_for_model(model, str(source.parent))
+        _load_weights(model, source.parent)
     except Exception as error:
         raise Refused(
             "weights-missing",
@@ -41,6 +42,24 @@ def load(source: Path) -> ModelProto:
         ) from error
     graphs.name_nodes(model.graph)
     return model
+
+
+def _load_weights(model: ModelProto, folder: Path) -> None:
+    """Take weights that lie beside the graph into it.
+
+    onnx itself refuses files with several hard links, which all files of a model folder are.
+    """
+    for tensor in _get_all_tensors(model):
+        if not uses_external_data(tensor):
+            continue
+        told = ExternalDataInfo(tensor)
+        if Path(told.location).is_absolute() or ".." in Path(told.location).parts:
+            raise ValueError(f"{told.location} lies outside the model's folder")
+        with (folder / told.location).open("rb") as file:
+            file.seek(told.offset or 0)
+            tensor.raw_data = file.read(told.length if told.length is not None else -1)
+        tensor.data_location = TensorProto.DEFAULT
+        del tensor.external_data[:]
 
 
 def check_weights(model: ModelProto) -> None:

@@ -49,8 +49,8 @@ Look = Callable[[onnx.ModelProto], Refused | None]
 
 
 def save(model: onnx.ModelProto, out: Path, limit: int = EXTERNAL) -> None:
-    """Write a model; weights go to <stem>.bin beside it when a protobuf could not hold them."""
-    beside = out.with_name(f"{out.stem}.bin")
+    """Write a model; weights go to <name>.data beside it when a protobuf could not hold them."""
+    beside = out.with_name(f"{out.name}.data")
     beside.unlink(missing_ok=True)
     if model.ByteSize() > limit:
         onnx.save_model(model, str(out), save_as_external_data=True, location=beside.name)

@@ -46,6 +46,7 @@ def finished(out: Path, quality: Quality = QUALITY) -> Report:
         {"model": "model.int8.onnx"},
         {**files, certificate.FILE_NAME: hashlib.sha256(text).hexdigest()},
         {"max_batch": 8},
+        ["model.onnx.data"],
     )
     return told
 
@@ -155,7 +156,8 @@ def test_a_folder_with_another_graph_shares_all_other_files(tmp_path: Path) -> N
     manifest = {"task": "tensors", "files": {"model": "model.onnx", "labels": "labels.json"}}
     (base / "manifest.json").write_text(json.dumps(manifest))
     (tmp_path / "new.onnx").write_text("new")
-    out = folders.lay_out(base, tmp_path / "out", {"model": tmp_path / "new.onnx"}, {"batching": False})
+    graphs = {"model": tmp_path / "new.onnx"}
+    out = folders.lay_out(base, tmp_path / "out", graphs, {"batching": False}, ["model.onnx.data"])
     assert {path.name for path in out.iterdir()} == {"manifest.json", "labels.json", "new.onnx"}
     assert folders.read_manifest(out)["files"]["model"] == "new.onnx"
     assert folders.read_manifest(out)["options"] == {"batching": False}

@@ -177,6 +177,38 @@ def test_what_loses_too_much_is_refused_with_the_figure(tmp_path: Path) -> None:
     assert lost, [(t.id, t.state, t.why) for t in found.trials]
 
 
+def test_weights_beside_a_graph_count_and_are_left_behind(perceptron: Path, tmp_path: Path) -> None:
+    """A graph in a folder of its own whose weights lie in a file beside it."""
+    graph = models.perceptron(tmp_path / "model")
+    (tmp_path / "model" / "onnx").mkdir()
+    onnx.save_model(
+        onnx.load(graph),
+        str(tmp_path / "model" / "onnx" / "net.onnx"),
+        save_as_external_data=True,
+        location="weights.bin",
+        size_threshold=0,
+    )
+    size = graph.stat().st_size
+    graph.unlink()
+    manifest = json.loads((tmp_path / "model" / "manifest.json").read_text())
+    manifest["files"] = {"model": "onnx/net.onnx"}
+    (tmp_path / "model" / "manifest.json").write_text(json.dumps(manifest))
+    wanted = Job(
+        tmp_path / "model",
+        tmp_path / "work",
+        tmp_path / "out",
+        data=perceptron / "labelled.npz",
+        objective=Objective("smallest"),
+    )
+    found = optimize(wanted)
+    assert found.outcome == "picked", found.why
+    assert found.pick and found.baseline
+    assert abs(found.baseline.size - size) < 0.01 * size
+    assert found.pick.dropped == ["onnx/weights.bin"]
+    folder = next((tmp_path / "work" / "variants").iterdir())
+    assert not list(folder.rglob("weights.bin"))
+
+
 @pytest.mark.parametrize("rows", [0, 3, 40])
 def test_too_few_rows_are_refused_before_anything_is_made(
     perceptron: Path, tmp_path: Path, rows: int
