@@ -189,7 +189,17 @@ def _serve(requests: IO[str], answers: IO[str]) -> None:
         facts = {k: v if isinstance(v, str | int | float | list) else str(v) for k, v in error.facts.items()}
         say(error={"code": error.code, "facts": facts})
     else:
-        say(result=result, peak=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        say(result=result, peak=_peak())
+
+
+def _peak() -> int:
+    """Bytes that this process held at most; getrusage would count the parent's from before the exec too."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    fields = dict(line.split(":", 1) for line in status.splitlines())
+    return int(fields["VmHWM"].split()[0]) * 1024
 
 
 def _leave_with_parent(requests: IO[str]) -> None:
