@@ -29,7 +29,7 @@ from deployer.errors import DeployerError
 from deployer.models import Optimization, OptimizationState, Variant
 from deployer.optimizer import objective as objectives
 from deployer.optimizer import report as reports
-from deployer.optimizer.errors import OptimizationCancelled
+from deployer.optimizer.errors import ObjectiveRefused, OptimizationCancelled
 from deployer.optimizer.objective import Objective
 from deployer.optimizer.report import Report
 from marketplace import samples, workflows
@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 
 BOARD = "optimizations"
 QUEUE = "optimizations"
+LARGEST_SEED = 2**31 - 1
 WRITE_PERIOD = 0.5  # seconds between two reports in the database
 LEAST_SHARE = 10  # no recipe makes graphs smaller than a tenth: four bits of 32, and their scales
 
@@ -81,7 +82,9 @@ def ask(
     """
     target = devices.profile(device or devices.CPU.id)
     wanted = objective or Objective()
-    objectives.check(wanted)
+    objectives.check_for(target.id, wanted, confirmed=True)
+    if not 0 <= seed <= LARGEST_SEED:
+        raise ObjectiveRefused(bound="seed", value=seed, expected=f"0 – {LARGEST_SEED}")
     brought = samples.get_sample(services.settings.home, str(account.id), sample) if sample else None
     offer, version = get_version(db, listing)
     objectives.check(wanted, smallest_size=_graph_bytes(version.manifest) // LEAST_SHARE)
@@ -268,7 +271,7 @@ def _begin(services: Services, uid: UUID, revision: int) -> Optimization:
 
 def _search(services: Services, row: Optimization) -> tuple[Report, Variant | None]:
     """Run the engine; what it picked is put into the store, signed and checked."""
-    from deployer.optimizer.search import Job, optimize  # brings numpy and onnx
+    from deployer.optimizer.search import Job, optimize
 
     with read_session(services.engine) as db:
         _, version = get_version(db, f"{row.listing}@{row.version}")

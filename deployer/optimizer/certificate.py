@@ -13,11 +13,12 @@ from typing import Any
 
 import msgspec
 
+from deployer.devices import profile
 from deployer.optimizer import pick
 from deployer.optimizer.errors import CertificateRefused
 from deployer.optimizer.folders import MANIFEST
 from deployer.optimizer.objective import Objective
-from deployer.optimizer.report import Quality, Report, Trial
+from deployer.optimizer.report import Confirmation, Interval, Quality, Report, Trial
 
 FILE_NAME = "certificate.json"
 ROLE = "certificate"
@@ -48,6 +49,7 @@ def make(
         },
         "objective": plain(report.objective),
         "device": report.device,
+        "grade": profile(report.device).runs_here,
         "versions": report.versions,
         "seed": report.seed,
         "data": plain(report.data),
@@ -56,7 +58,7 @@ def make(
             "ratio": plain(trial.speed),
             "control": plain(report.control),
             "milliseconds": trial.milliseconds,
-            "baseline_milliseconds": report.baseline.milliseconds,
+            "baseline_milliseconds": report.baseline.milliseconds if trial.speed else None,
         },
         "target": plain(report.confirmation),
         "trials": [
@@ -102,10 +104,9 @@ def check(folder: Path) -> Certificate:
         files = dict(found["variant"]["files"])
         quality = msgspec.convert(found["quality"], Quality)
         objective = msgspec.convert(found["objective"], Objective)
-        trial = msgspec.convert(
-            {"id": "", "graphs": {}, "size": found["variant"]["size"], "speed": found["speed"]["ratio"]},
-            Trial,
-        )
+        speed = msgspec.convert(found["speed"]["ratio"], Interval | None)
+        seen = msgspec.convert(found["target"], Confirmation | None)
+        size, milliseconds = int(found["variant"]["size"]), found["speed"]["milliseconds"]
     except (KeyError, TypeError, ValueError, msgspec.MsgspecError) as error:
         raise _refused(folder, f"it is incomplete: {error}", f"证书不完整：{error}") from None
     if not files:
@@ -113,13 +114,9 @@ def check(folder: Path) -> Certificate:
     for path, sha256 in files.items():
         _check_file(folder, str(path), str(sha256))
     _check_served(folder, set(files))
-    why = pick.holds(quality, objective)
+    why = pick.decide(quality, objective, size=size, speed=speed, milliseconds=milliseconds, seen=seen)
     if why is not None:
         raise _refused(folder, why.why_en, why.why_zh)
-    if trial.speed is not None and trial.speed.value < pick.SLOWEST:
-        raise _refused(
-            folder, f"{trial.speed.value:.2f} × the speed", f"速度为原来的 {trial.speed.value:.2f} 倍"
-        )
     return found
 
 

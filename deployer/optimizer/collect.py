@@ -4,6 +4,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import orjson
+
 from deployer.optimizer import driving, rows, statistics
 from deployer.optimizer.folders import read_manifest
 from deployer.optimizer.metrics import judge_for
@@ -14,6 +16,7 @@ from deployer.spec import Progress
 CALIBRATION = 128  # inputs of each graph that are kept
 ROOM = 64 << 20  # bytes of them
 RECORDED = 300  # first rows whose runs are recorded
+MOST_ASKED = 16 << 20  # bytes of requests that real servers are asked
 LEAST, LIMIT = 100, 2000  # rows that are used, whatever the time; at most
 
 
@@ -113,7 +116,14 @@ def _examples(base: Path) -> Table:
 
 def requests(*, work: str, side: str, answers: str, most: int, progress: Progress) -> dict[str, Any]:
     """Up to `most` rows of a side as requests, each with the answer that stands in `answers`."""
-    progress(0, 1, side)
     lines = [line for line in driving.read_lines(Path(work) / "rows.jsonl") if line["side"] == side][:most]
-    pairs = zip(lines, driving.read_lines(Path(answers)), strict=False)
-    return {"asked": [[rows.recalled(line)[0], answer] for line, answer in pairs]}
+    asked: list[list[Any]] = []
+    held = 0
+    for line, answer in zip(lines, driving.read_lines(Path(answers)), strict=False):
+        request = rows.recalled(line)[0]
+        size = len(orjson.dumps(request))
+        progress(len(asked), most, side)
+        if size < MOST_ASKED // 4 and held + size < MOST_ASKED:
+            asked.append([request, answer])
+            held += size
+    return {"asked": asked}

@@ -42,6 +42,8 @@ def answer(predictor: Predictor, request: dict[str, Any], number: int, execute: 
         found: Answer = orjson.loads(to_json(finish(predictor.predict(dict(request)), execute)))
     except BadInput as error:
         raise BaselineFailed(row=number, why=_first_line(error)) from error
+    except Exception as error:  # its text may hold a part of the row
+        raise BaselineFailed(row=number, why=type(error).__name__) from error
     return found
 
 

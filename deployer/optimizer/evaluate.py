@@ -96,6 +96,7 @@ def _labelled(
         baseline=base,
         difference=Interval(compared.difference, compared.low, compared.high),
         harmed=compared.harmed,
+        level=level,
     )
 
 

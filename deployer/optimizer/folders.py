@@ -1,5 +1,6 @@
 """Model folders of variants: everything as it came, but for some graphs and options."""
 
+import errno
 import json
 import os
 import shutil
@@ -74,6 +75,8 @@ def link(source: Path, target: Path) -> None:
     """The same file under another name, or a copy of it where it cannot be linked."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        os.link(source, target)
-    except OSError:
+        os.link(source.resolve(), target)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES):
+            raise
         shutil.copyfile(source, target)

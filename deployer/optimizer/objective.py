@@ -4,6 +4,7 @@ from typing import Literal, get_args
 
 import msgspec
 
+from deployer import devices
 from deployer.optimizer.errors import ObjectiveRefused
 
 Kind = Literal["fastest", "smallest", "cheapest"]
@@ -23,6 +24,22 @@ class Objective(msgspec.Struct, frozen=True):
     """Bytes that the running server may hold."""
     max_size: int = 0
     """Bytes of the model's graphs."""
+
+
+def check_for(device: str, objective: Objective, *, confirmed: bool) -> None:
+    """Refuse what could not be measured for this device; `confirmed` when real servers will be asked here.
+
+    Raises UnknownDevice and ObjectiveRefused.
+    """
+    check(objective)
+    timed = devices.profile(device).runs_here == "measured"
+    if not timed and objective.kind != "smallest":
+        only = f"smallest ({device})"
+        raise ObjectiveRefused(bound="objective", value=objective.kind, expected=only)
+    if not timed and objective.max_latency_ms:
+        raise ObjectiveRefused(bound="max_latency_ms", value=objective.max_latency_ms, expected="0")
+    if objective.max_memory and (device != "cpu" or not confirmed):
+        raise ObjectiveRefused(bound="max_memory", value=objective.max_memory, expected=f"0 ({device})")
 
 
 def check(objective: Objective, *, smallest_size: int = 0) -> None:

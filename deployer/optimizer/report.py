@@ -51,6 +51,8 @@ class Quality(msgspec.Struct, frozen=True):
     """Score less the baseline's; `low` is what the bound is held against."""
     harmed: float | None = None
     """At most this share of rows is answered worse (95 %, exact)."""
+    level: float = 0.95
+    """Of the bound; candidates after the first need more."""
 
 
 class Trial(msgspec.Struct):
@@ -113,6 +115,7 @@ class Confirmation(msgspec.Struct, frozen=True):
     """p50 and p95 of a request."""
     baseline_latency_ms: dict[str, float]
     cpu: Interval | None
+    """Processor time of the whole server, baseline over variant."""
     memory: int
     baseline_memory: int
     cold_start: float
@@ -122,6 +125,8 @@ class Confirmation(msgspec.Struct, frozen=True):
     same_answers: float
     """Share of requests that the target answered as the search had seen it."""
     requests: int = 0
+    control: Interval | None = None
+    """The same for the baseline's twin."""
 
 
 class Pick(msgspec.Struct, frozen=True):

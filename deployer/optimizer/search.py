@@ -25,9 +25,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from deployer import devices
+import msgspec
+
 from deployer.optimizer import certificate, folders, objective, pick, report
-from deployer.optimizer.errors import ObjectiveRefused
 from deployer.optimizer.report import Baseline, Interval, Pick, Quality, Reason, Report, Trial
 from deployer.optimizer.stages import Stages
 from deployer.optimizer.workbench import Job, Workbench, groups, own_speed, refuse, set_speed, sha256
@@ -36,11 +36,16 @@ __all__ = ["Job", "optimize"]
 
 SMALL_SHARE = 0.02  # of time and of size: graphs below it are left as they are
 MOST_JUDGED = 4
+LEAST_SHARE = 10  # no recipe makes graphs smaller than a tenth: four bits of 32, and their scales
 COARSE = 0.999  # rightness below which a static variant gets gentler siblings
 PARALLEL = min(2, os.cpu_count() or 1)  # builds and looks at once; nothing is timed meanwhile
 BUILT_BY, SCREENED_BY, CHOSEN_BY, SWEPT_BY = 0.4, 0.55, 0.85, 0.95  # shares of the job's seconds
-_NO_EVIDENCE = frozenset({"bound-missed", "not-enough-rows", "labels-needed", "disagrees"})
+_NO_EVIDENCE = frozenset(
+    {"bound-missed", "not-enough-rows", "labels-needed", "disagrees", "no-time", "not-confirmed"}
+)
 _WEIGHTS = dict(zip(report.PHASES, (1, 12, 28, 17, 14, 16, 10, 2), strict=True))
+
+NOTED_EVERY = 2.0  # seconds
 
 Watch = Callable[[Report], None]
 
@@ -55,25 +60,37 @@ def optimize(job: Job, watch: Watch = unwatched) -> Report:
     Raises ObjectiveRefused, NothingToOptimize, BaselineFailed and the data's refusals before variants are
     made, and whatever `watch` raises, which is how a job is cancelled.
     """
-    return _Search(job, watch).go()
+    try:
+        return _Search(job, watch).go()
+    except Unwanted as unwanted:
+        raise unwanted.cause from None
+
+
+class Unwanted(BaseException):
+    """What a watcher raised, on its way out past everybody who refuses a trial for an error."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(cause)
+        self.cause = cause
 
 
 class _Search:
     def __init__(self, job: Job, watch: Watch) -> None:
         self.job, self.watch = job, watch
         self.report = report.new(job.device, job.objective, job.seed)
-        self.began, self._told = time.monotonic(), 0.0
+        self._told = self._noted = 0.0
         self._telling = threading.Lock()
         self._ended: BaseException | None = None
         self.attempts = 0
-        objective.check(job.objective)
-        _check_device(job)
+        objective.check_for(job.device, job.objective, confirmed=job.runtime is not None)
         job.work.mkdir(parents=True, exist_ok=True)
         # A table names files that lie beside it.
         data = job.data.parent if job.data and job.data.is_file() else job.data
-        self.stages = Stages(
-            job.work, (job.model_dir, *((data,) if data else ())), self._tick, sandbox=job.sandbox
-        )
+        read = (job.model_dir, data) if data else (job.model_dir,)
+        self.stages = Stages(job.work, read, self._tick, sandbox=job.sandbox)
+        # A job that was killed goes on with the time that it had left.
+        self._clock = job.work / "elapsed"
+        self.began = time.monotonic() - _read_seconds(self._clock)
 
     def go(self) -> Report:
         """All phases in order."""
@@ -105,7 +122,7 @@ class _Search:
 
     def _inspect(self) -> dict[str, Any]:
         self.bench = Workbench(self.job, self.stages)
-        objective.check(self.job.objective, smallest_size=sum(self.bench.sizes.values()) // 16)
+        objective.check(self.job.objective, smallest_size=sum(self.bench.sizes.values()) // LEAST_SHARE)
         manifest = folders.read_manifest(self.job.model_dir)
         files = {str(manifest["files"][role]): sha256(path) for role, path in self.bench.graphs.items()}
         self.report.model = {**self.job.model, "task": str(manifest.get("task") or "tensors"), "files": files}
@@ -173,13 +190,22 @@ class _Search:
             if quality is None:
                 continue
             with self._phase("confirm"):
-                self.report.confirmation = self.bench.confirm(trial)
-                why = self._unconfirmed()
+                batches = {} if self._late(SWEPT_BY) else self.bench.batches(trial)
+                options = _best_batch(batches)
+                seen = self.bench.confirm(trial, options)
+                why = trial.why or pick.decide(
+                    quality,
+                    self.job.objective,
+                    size=trial.size,
+                    speed=trial.speed,
+                    milliseconds=trial.milliseconds,
+                    seen=seen,
+                )
             if why is None:
+                self.report.confirmation = seen
                 with self._phase("certify"):
-                    self._certify(trial, quality)
+                    self._certify(trial, quality, options, batches)
                 return
-            self.report.confirmation = None
             refuse(trial, why)
         self._conclude()
 
@@ -187,18 +213,28 @@ class _Search:
 
     def _candidates(self) -> Iterator[Trial]:
         """What would be a gain, best first; combinations where several graphs have a gain."""
-        gains = [trial for trial in self._in_state("measured") if self._is_gain(trial)]
-        if len({next(iter(trial.graphs)) for trial in gains}) > 1:
-            winners = self._winners(gains)
-            combined = [self._combine(parts) for parts in _subsets(winners)]
-            gains = [trial for trial in combined if trial.state != "refused"]
-        yield from self._ordered(gains)
+        measured = self._in_state("measured")
+        if len({role for trial in measured for role in trial.graphs}) > 1:
+            # Alone each may be too little, or leave the model too large: together they are looked at.
+            winners = self._winners([trial for trial in measured if self._helps(trial)])
+            measured = [self._combine(parts) for parts in _subsets(winners)]
+        yield from self._ordered([trial for trial in measured if self._is_gain(trial)])
 
     def _ordered(self, trials: list[Trial]) -> list[Trial]:
         return pick.order(trials, self.baseline, self.job.objective, self.report.control)
 
+    def _helps(self, trial: Trial) -> bool:
+        """Whether the one graph that a trial changes is better than it was, by itself."""
+        speed = next(iter(own_speed(trial).values())) if self.bench.timed else None
+        alone = msgspec.structs.replace(trial, speed=speed)
+        why = pick.gain(alone, self.baseline, self.job.objective, self.report.control)
+        if why is not None:
+            refuse(trial, why)
+        return why is None
+
     def _is_gain(self, trial: Trial) -> bool:
         why = pick.gain(trial, self.baseline, self.job.objective, self.report.control)
+        why = why or pick.over_bounds(trial.size, trial.milliseconds, None, self.job.objective)
         if why is not None:
             refuse(trial, why)
         return why is None
@@ -232,7 +268,6 @@ class _Search:
             own = {role: speed for part in parts for role, speed in own_speed(part).items()}
             set_speed(trial, own, self.baseline)
         self.report.trials.append(trial)
-        self._is_gain(trial)
         return trial
 
     # Judgement
@@ -285,31 +320,13 @@ class _Search:
             self.report.first_safe = round(time.monotonic() - self.began, 1)
         return trial.judged
 
-    def _unconfirmed(self) -> Reason | None:
-        """Why the candidate is no gain on its target; None when it is, or there is no target to ask."""
-        found, goal = self.report.confirmation, self.job.objective
-        if found is None:
-            return None
-        if found.same_answers < 1:
-            share = 1 - found.same_answers
-            en = f"on the target {share:.0%} of the answers differ from those that were judged"
-            return Reason("other-answers", en, f"在目标设备上有 {share:.0%} 的回答与评判时不同")
-        if goal.max_memory and found.memory > goal.max_memory:
-            over = f"{found.memory} > {goal.max_memory} B"
-            return Reason("too-much-memory", over, over)
-        # A server's processor time comes in ticks: only what no round contradicts is believed.
-        if found.cpu is not None and found.cpu.value < pick.SLOWEST and found.cpu.high < 1:
-            en = f"{found.cpu.value:.2f} × the speed on the target"
-            return Reason("slower-on-target", en, f"在目标设备上速度为 {found.cpu.value:.2f} 倍")
-        return None
-
     # The end
 
-    def _certify(self, trial: Trial, quality: Quality) -> None:
+    def _certify(
+        self, trial: Trial, quality: Quality, options: dict[str, Any], batches: dict[str, float]
+    ) -> None:
         """Write the variant's files and its certificate into job.out."""
         files = self.bench.hand_over(trial)
-        batches = {} if self._late(SWEPT_BY) else self.bench.batches(trial)
-        options = _best_batch(batches)
         trial.state = "picked"
         made = certificate.make(self.report, trial, quality, files, options=options, batches=batches)
         text = certificate.encode(made)
@@ -328,6 +345,13 @@ class _Search:
     def _conclude(self) -> None:
         """Nothing was picked: say whether the model is best as it is, or the evidence was not enough."""
         missed = [t for t in self._in_state("refused") if t.why and t.why.code in _NO_EVIDENCE]
+        goal, base = self.job.objective, self.baseline
+        broken = pick.over_bounds(base.size, base.milliseconds, None, goal)
+        if broken is not None:
+            en = f"the model as it is breaks the bound, and no variant keeps all bounds: {broken.why_en}"
+            zh = f"模型原样已超出限制，也没有变体能守住全部限制：{broken.why_zh}"
+            self.report.outcome, self.report.why = "refused", Reason(broken.code, en, zh)
+            return
         if not self.job.data:
             self.report.outcome, self.report.why = "kept", _NO_DATA
             return
@@ -349,7 +373,7 @@ class _Search:
 
         def one(trial: Trial) -> None:
             if self._ended is not None:
-                raise self._ended
+                raise Unwanted(self._ended)
             if self._late(until):
                 refuse(trial, _NO_TIME)
             else:
@@ -368,7 +392,7 @@ class _Search:
     def _tick(self, done: int, total: int, note: str = "") -> None:
         """A child still works; in parallel they speak for one another, so that a cancel ends all."""
         if self._ended is not None:
-            raise self._ended
+            raise Unwanted(self._ended)
         if time.monotonic() - self._told >= 0.25:
             self._say(self.report.done, self.report.total, self.report.note or note)
 
@@ -376,6 +400,9 @@ class _Search:
         with self._telling:
             self._told = time.monotonic()
             elapsed = self._told - self.began
+            if self._told - self._noted > NOTED_EVERY:
+                self._noted = self._told
+                self._clock.write_text(f"{elapsed:.1f}")
             self.report.done, self.report.total, self.report.note = done, total, note
             self.report.seconds = round(elapsed, 1)
             self.report.seconds_left = self._seconds_left(elapsed)
@@ -384,7 +411,7 @@ class _Search:
                 self.watch(self.report)
             except BaseException as error:
                 self._ended = error
-                raise
+                raise Unwanted(error) from error
 
     def _seconds_left(self, elapsed: float) -> float | None:
         """By the share of the phases that are over; before the baseline nothing is known."""
@@ -422,16 +449,11 @@ _BEST = Reason(
 )
 
 
-def _check_device(job: Job) -> None:
-    """Where no time can be taken only the size can be sought; raises UnknownDevice, ObjectiveRefused."""
-    if devices.profile(job.device).runs_here == "measured":
-        return
-    if job.objective.kind != "smallest":
-        raise ObjectiveRefused(
-            bound="objective", value=job.objective.kind, expected=f"smallest ({job.device})"
-        )
-    if job.objective.max_latency_ms:
-        raise ObjectiveRefused(bound="max_latency_ms", value=job.objective.max_latency_ms, expected="0")
+def _read_seconds(path: Path) -> float:
+    try:
+        return max(0.0, float(path.read_text()))
+    except (OSError, ValueError):
+        return 0.0
 
 
 def _rightness(trial: Trial) -> float:

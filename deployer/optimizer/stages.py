@@ -1,4 +1,7 @@
-"""Steps of a search as child processes whose results are kept, so that a killed job goes on where it was."""
+"""Steps of a search as child processes whose results are kept, so that a killed job goes on where it was.
+
+Kept are results and named refusals, also a step that fails in itself: it would fail again, and cost as much.
+"""
 
 import hashlib
 import json
@@ -17,9 +20,11 @@ class Stages:
     """Runs the functions of one job; each result is written down under its key before it is used."""
 
     def __init__(self, work: Path, read: tuple[Path, ...], tick: Progress, *, sandbox: bool = True) -> None:
-        self.work, self.read, self.tick, self.sandbox = work, read, tick, sandbox
-        self.results = work / "results"
+        self.read, self.tick, self.sandbox = (*read, work), tick, sandbox
+        # Children write into their own folder; what was found is written by us, beside it.
+        self.results, self.space = work / "results", work / "space"
         self.results.mkdir(parents=True, exist_ok=True)
+        self.space.mkdir(exist_ok=True)
         self.peak = 0
 
     def run(
@@ -32,13 +37,12 @@ class Stages:
         **arguments: Any,
     ) -> dict[str, Any]:
         """The result of a step, from a child or from an earlier run; raises its refusal, also again."""
-        path = self.results / f"{_file_name(key)}.json"
+        path = self._path(key, [function, {k: str(v) for k, v in arguments.items()}])
         kept = _read(path)
         if kept is None:
             kept = self._do(function, seconds, sandbox and self.sandbox, arguments)
-            half = path.with_suffix(".half")
-            half.write_text(json.dumps(kept), encoding="utf-8")
-            half.replace(path)
+            if not _by_chance(kept):
+                _write(path, kept)
         self.peak = max(self.peak, int(kept.get("peak", 0)))
         if "error" in kept:
             raise RefusedInChild(kept["error"]["code"], kept["error"]["facts"])
@@ -51,33 +55,40 @@ class Stages:
                 f"deployer.optimizer.{function}",
                 arguments,
                 read=self.read,
-                write=(self.work,),
+                write=(self.space,),
                 seconds=seconds,
                 sandbox=sandbox,
                 tick=self.tick,
             )
         except DeployerError as error:
-            # Kept as well: what crashed once crashes again, and would cost as long again.
             return {"error": {"code": error.code, "facts": _plain(error.facts)}}
         return {"result": done.result, "peak": done.peak, "seconds": round(done.seconds, 3)}
 
     def keep(self, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """A result made here and not in a child, kept in the same way; what it raises is not kept."""
-        path = self.results / f"{_file_name(key)}.json"
+        path = self._path(key, [])
         kept = _read(path)
         if kept is None:
             kept = {"result": make()}
-            half = path.with_suffix(".half")
-            half.write_text(json.dumps(kept), encoding="utf-8")
-            half.replace(path)
+            _write(path, kept)
         result: dict[str, Any] = kept["result"]
         return result
 
+    def _path(self, key: str, what: list[Any]) -> Path:
+        """Named by what was asked, so that another question never gets this answer; the key is for people."""
+        digest = hashlib.sha256(json.dumps([key, what], sort_keys=True).encode()).hexdigest()[:16]
+        return self.results / f"{re.sub(r'[^A-Za-z0-9._=+-]+', '_', key)[:60]}-{digest}.json"
 
-def _file_name(key: str) -> str:
-    """The key, where it can be a file's name; keys may name nodes and grow long."""
-    plain = re.sub(r"[^A-Za-z0-9._=+-]+", "_", key)
-    return plain if len(plain) < 100 else f"{plain[:80]}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+
+def _by_chance(kept: dict[str, Any]) -> bool:
+    """Whether a step was ended from outside, by a signal: another time it may well end otherwise."""
+    return str(kept.get("error", {}).get("facts", {}).get("how", "")).startswith("signal")
+
+
+def _write(path: Path, kept: dict[str, Any]) -> None:
+    half = path.with_suffix(".half")
+    half.write_text(json.dumps(kept), encoding="utf-8")
+    half.replace(path)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

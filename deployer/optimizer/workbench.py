@@ -59,7 +59,8 @@ class Workbench:
 
     def __init__(self, job: Job, stages: Stages) -> None:
         self.job, self.stages = job, stages
-        self.base, self.feeds = job.work / "base", job.work / "feeds"
+        self.base, self.space = job.work / "base", stages.space
+        self.feeds = self.space / "feeds"
         self.graphs = folders.graphs_of(job.model_dir)
         self.sizes = {role: path.stat().st_size for role, path in self.graphs.items()}  # until planned
         self.beside: dict[str, list[str]] = {}
@@ -105,14 +106,19 @@ class Workbench:
         """Where the variant of a graph lies; the name tells it apart in a folder with others."""
         recipe, kept = trial.graphs[role], trial.keep.get(role, [])
         suffix = f"-keep{len(kept)}" if kept else ""
-        name = f"{self.graphs[role].stem}.{recipe}{suffix}.onnx"
-        return self.job.work / "graphs" / role / f"{recipe}{suffix}" / name
+        return self.space / "graphs" / role / f"{recipe}{suffix}" / f"{role}.{recipe}{suffix}.onnx"
 
     def folder(self, trial: Trial) -> Path:
         """The model folder of a trial, laid out for evaluation."""
         out = self.job.work / "variants" / _short(trial.id)
         graphs = {role: self.graph(trial, role) for role in trial.graphs}
         return folders.lay_out(self.base, out, graphs, {}, self.dropped(trial))
+
+    def served(self, trial: Trial, options: dict[str, Any]) -> Path:
+        """The model folder of a trial as it would be deployed."""
+        out = self.job.work / "served" / _short(trial.id)
+        graphs = {role: self.graph(trial, role) for role in trial.graphs}
+        return folders.lay_out(self.job.model_dir, out, graphs, options, self.dropped(trial))
 
     def dropped(self, trial: Trial) -> list[str]:
         """Files of weights that no graph of the variant needs any more."""
@@ -138,7 +144,7 @@ class Workbench:
             "baseline",
             "collect:run",
             folder=self.base,
-            work=job.work,
+            work=self.space,
             data=str(job.data.absolute()) if job.data else "",
             budget=job.seconds / 5,
             seed=job.seed,
@@ -246,7 +252,7 @@ class Workbench:
             "evaluate:run",
             sandbox=not self.elsewhere,
             folder=self.folder(trial),
-            work=self.job.work,
+            work=self.space,
             side=side,
             most=most,
             task=self.collected["task"],
@@ -262,7 +268,7 @@ class Workbench:
 
     def _seen(self, key: str) -> Path:
         """Where the answers of an evaluation are kept."""
-        return self.job.work / "seen" / f"{_short(key)}.jsonl"
+        return self.space / "seen" / f"{_short(key)}.jsonl"
 
     def gentler(self, best: Trial) -> list[Trial]:
         """Trials like this static one, with the nodes whose quantisation hurts most left in float."""
@@ -276,7 +282,7 @@ class Workbench:
                 source=self.source(role),
                 feeds=self.feeds,
                 role=role,
-                folder=self.job.work / "graphs" / role / "sensitivity",
+                folder=self.space / "graphs" / role / "sensitivity",
             )
         except DeployerError:
             return []
@@ -327,19 +333,34 @@ class Workbench:
 
     # A pick
 
-    def confirm(self, trial: Trial) -> Confirmation | None:
-        """The candidate in real servers beside the baseline; None where there is no such target here."""
+    def confirm(self, trial: Trial, options: dict[str, Any]) -> Confirmation | None:
+        """The candidate in real servers beside the model as it came; None where there is no such target.
+
+        Refuses the trial, and nothing else, when its server does not come up or does not answer.
+        """
         runtime = self.job.runtime
+        if runtime is None or self.job.device != "cpu":
+            return None
+        try:
+            return self._confirm(runtime, trial, options)
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"[:300] if isinstance(error, DeployerError) else ""
+            en, zh = "it could not be seen at work in a real server", "未能在真实服务中验证"
+            told = why or type(error).__name__
+            refuse(trial, Reason("not-confirmed", f"{en}: {told}", f"{zh}：{told}"))
+            return None
+
+    def _confirm(self, runtime: Runtime, trial: Trial, options: dict[str, Any]) -> Confirmation | None:
         asked = self._requests(trial)
-        if runtime is None or self.job.device != "cpu" or not asked:
+        if not asked:
             return None
         found = self.stages.keep(
-            f"confirm {runtime.name} {trial.id}",
+            f"confirm {runtime.name} {trial.id} {options}",
             lambda: msgspec.to_builtins(
                 confirm.confirm(
                     runtime,
-                    self.base,
-                    self.folder(trial),
+                    self.job.model_dir,
+                    self.served(trial, options),
                     self.job.work,
                     asked,
                     key=secrets.token_hex(16),
@@ -355,9 +376,9 @@ class Workbench:
         found = self.stages.run(
             f"requests {trial.id}",
             "collect:requests",
-            work=self.job.work,
+            work=self.space,
             side="judged" if self.job.data else "examples",
-            answers=self._seen(f"judge {trial.id}") if self.job.data else self.job.work / "answers.jsonl",
+            answers=self._seen(f"judge {trial.id}") if self.job.data else self.space / "answers.jsonl",
             most=max(2, min(CONFIRM_REQUESTS, int(2000 / max(1.0, self.row_milliseconds)))),
         )
         return [(request, answer) for request, answer in found["asked"]]

@@ -6,10 +6,12 @@ its end tells the child that the parent is gone. The child answers with JSON lin
 end the result or the code and facts of a named refusal.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import json
 import os
+import re
 import resource
 import select
 import subprocess
@@ -32,6 +34,8 @@ from deployer.spec import Progress, silent
 _NICENESS = 5  # the shop and the servers are to stay quick meanwhile
 TICK = 0.5  # seconds between two looks at whether the work is still wanted
 LONGEST_LOG = 4 << 20  # bytes
+LONGEST_ANSWER = 64 << 20
+_FRAME = re.compile(r'\s*File ".*[/\\]([^/\\"]+)", line (\d+), in (\S+)')
 SECONDS = 1800.0
 _THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}
 _INHERITED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "TZ", "PATH")
@@ -70,7 +74,7 @@ def run(
     Raises what the function refuses (by code and facts), and WorkerFailed when the child ends otherwise.
     `tick` is also called while nothing happens; what it raises ends the child.
     """
-    memory = memory or psutil.virtual_memory().total // 2
+    memory = memory or _room() // 4  # two work at once, and the shop and its servers need some too
     wanted = policy(
         (Path(__file__).parents[1], *read),
         tuple(write),
@@ -91,6 +95,8 @@ def run(
             stderr=log,
             cwd=home,
             env=_environment(home),
+            # Ctrl-C on the shop's terminal is for the shop; the child sees its parent's end by its stdin.
+            start_new_session=True,
         )
         with child:
             assert child.stdin and child.stdout
@@ -133,7 +139,7 @@ def _environment(home: Path) -> dict[str, str]:
 def _follow(child: "subprocess.Popen[bytes]", log: IO[str], until: float, tick: Progress) -> dict[str, Any]:
     """The child's last message; {"failed": why} for one that takes too long or says too much."""
     assert child.stdout
-    pipe, rest = child.stdout.fileno(), b""
+    pipe, rest = child.stdout.fileno(), bytearray()
     told = (0, 0, "")
     while True:
         ready, _, _ = select.select([pipe], [], [], TICK)
@@ -145,7 +151,13 @@ def _follow(child: "subprocess.Popen[bytes]", log: IO[str], until: float, tick: 
             part = os.read(pipe, 1 << 16)
             if not part:
                 return {}
-            *lines, rest = (rest + part).split(b"\n")
+            rest += part
+            if len(rest) > LONGEST_ANSWER:
+                return {"failed": "it said too much"}
+            if b"\n" not in part:
+                continue
+            *lines, last = bytes(rest).split(b"\n")
+            rest = bytearray(last)
             for line in lines:
                 message: dict[str, Any] = json.loads(line)
                 if "done" not in message:
@@ -157,12 +169,29 @@ def _follow(child: "subprocess.Popen[bytes]", log: IO[str], until: float, tick: 
 
 
 def _failure(function: str, code: int, why: str, log: IO[str]) -> WorkerFailed:
-    log.seek(max(0, os.fstat(log.fileno()).st_size - 3000))
-    tail = log.read()[-2000:]
+    log.seek(max(0, os.fstat(log.fileno()).st_size - 6000))
+    tail = log.read()
     how = why or (f"signal {-code}" if code < 0 else f"exit {code}")
     if not why and "MemoryError" in tail:
         how = "not enough memory"
-    return WorkerFailed(step=function.rpartition(".")[2].replace(":", "."), how=how, log=tail)
+    return WorkerFailed(step=function.rpartition(".")[2].replace(":", "."), how=how, log=_places(tail))
+
+
+def _places(log: str) -> str:
+    """Where a traceback was, and the name of its error; not its text, which may hold a row."""
+    lines = log.strip().splitlines()
+    places = [f"{m[1]}:{m[2]} {m[3]}" for line in lines if (m := _FRAME.match(line))]
+    name = lines[-1].partition(":")[0] if lines else ""
+    return "\n".join([*places[-6:], name if re.fullmatch(r"[\w.]+", name) else ""]).strip()
+
+
+def _room() -> int:
+    """Bytes of memory that this machine, or the container around us, has."""
+    room = psutil.virtual_memory().total
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            room = min(room, int(Path(limit).read_text()))
+    return room
 
 
 def _serve(requests: IO[str], answers: IO[str]) -> None:

@@ -67,6 +67,7 @@ def _optimised(
                 "--variant goes with none of --data, --max-drop and --objective.",
             )
         )
+    require_served(asked["device"] or "cpu")
     job = run_job(shop, listing, timeout=timeout, device=asked["device"], **search)
     if job["error"] or job["state"] != "done":
         sys.exit(tell(job))
@@ -76,6 +77,21 @@ def _optimised(
     if job["outcome"] == "kept":
         hint(f"按原样部署：{job['why']}", f"Deploying the model as it is: {job['why']}")
     return f"{job['listing']}@{job['version']}", asked | {"variant": job["variant"], "device": job["device"]}
+
+
+def require_served(device: str) -> None:
+    """End here, before minutes of work, for a device that nothing can be deployed to."""
+    from deployer.devices import require_serving
+    from deployer.errors import DeployerError
+    from marketplace.problems import problem_of
+    from marketplace.terminal import language
+
+    try:
+        require_serving(device)
+    except DeployerError as error:
+        said = problem_text(problem_of(error, language()).to_dict())
+        hint(said, said)
+        sys.exit(FAILED)
 
 
 def _tell_failure(shop: "Shop", made: dict[str, Any]) -> None:

@@ -83,7 +83,9 @@ objective_option = click.option(
 @click.option(
     "--max-size", type=Bytes(), default=0, help=text("模型图的最大体积。", "Largest size of the graphs.")
 )
-@click.option("--seed", type=int, default=0, help=text("随机种子。", "Seed of all chance."))
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, help=text("随机种子。", "Seed of all chance.")
+)
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -169,6 +171,10 @@ def _in_the_shop(
             look = shop.call("GET", path, timeout=300)
             data_json(look) if json_out else show_look(look)
             return 0
+        if then_deploy:
+            from marketplace.cli.deploy import require_served
+
+            require_served(wanted.get("device") or "cpu")
         job = run_job(shop, listing, timeout=timeout, **wanted)
         if then_deploy and job["state"] == "done" and job["outcome"] != "refused":
             job |= {"deployment": deploy_pick(shop, job)}

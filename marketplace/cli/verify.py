@@ -48,10 +48,10 @@ def _is_folder(subject: str) -> bool:
 def verify_folder(folder: Path, key: Path | None) -> dict[str, Any]:
     """What holds of a folder: its signature with the key given, else with the one that lies in it.
 
-    A key out of the folder itself proves that nothing was changed, not who signed: its fingerprint is told.
+    A key out of the folder itself is believed only if it is this home's own.
     """
     from catalog import signing
-    from catalog.errors import CatalogError
+    from catalog.errors import CatalogError, SignatureInvalid
     from deployer.errors import DeployerError
     from deployer.optimizer import certificate
     from marketplace.figures import figures_of
@@ -70,7 +70,13 @@ def verify_folder(folder: Path, key: Path | None) -> dict[str, Any]:
         signing.verify_folder(folder, signature, public, subject=folder.name, beside=beside)
         told["fingerprint"] = signing.fingerprint_of(public)
         told["own"] = told["fingerprint"] == signing.fingerprint(home)
-        found = certificate.check(folder) if (folder / certificate.FILE_NAME).exists() else None
+        if key is None and not told["own"]:
+            # Whoever changes a folder can sign it anew: only a key from elsewhere tells who it was.
+            raise SignatureInvalid(
+                digest=folder.name,
+                why=f"the key {told['fingerprint'][:16]}… is not this home's; give the signer's with --key",
+            )
+        found = certificate.check(folder) if _is_certified(folder) else None
         told["certificate"] = found
         figures = figures_of(found) if found else None
         told["figures"] = asdict(figures) if figures else None
@@ -78,6 +84,21 @@ def verify_folder(folder: Path, key: Path | None) -> dict[str, Any]:
     except (CatalogError, DeployerError) as error:
         told["error"] = problem_of(error, language()).to_dict()
     return _plain(told)
+
+
+def _is_certified(folder: Path) -> bool:
+    """Whether there is a certificate, or the manifest says that there is to be one."""
+    import json
+
+    from deployer.optimizer import certificate
+
+    if (folder / certificate.FILE_NAME).exists():
+        return True
+    try:
+        files = json.loads((folder / "manifest.json").read_bytes())["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return isinstance(files, dict) and certificate.ROLE in files
 
 
 def _plain(told: dict[str, Any]) -> dict[str, Any]:

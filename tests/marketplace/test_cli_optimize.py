@@ -124,7 +124,10 @@ def test_a_key_of_somebody_else_does_not_fit(
     from catalog import signing
 
     signing.ensure_key(tmp_path / "other")
-    assert "compare it with the signer's" in market("verify", variant).stdout
+    unknown = market("verify", variant)
+    assert (unknown.exit_code, "--key" in unknown.stderr) == (1, True)
+    given = market("verify", variant, "--key", variant / "signing.pub.pem")
+    assert (given.exit_code, "compare it with the signer's" in given.stdout) == (0, True)
     done = market("verify", variant, "--key", signing.public_key(tmp_path / "other"))
     assert (done.exit_code, "[signature-invalid]" in done.stderr) == (1, True)
     assert market("verify", variant, "--key", variant / "manifest.json").exit_code == 1

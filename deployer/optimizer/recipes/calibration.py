@@ -169,6 +169,8 @@ def entropy(values: Values) -> Range:
     end = max(abs(low), abs(high))
     counts = np.histogram(sample, BINS, range=(-end, end))[0].astype(np.float64)
     middle = BINS // 2
+    # Zeros of a ReLU are exact in any range, and would drown the rest.
+    counts[middle - 1 : middle + 1] = counts[[middle - 2, middle + 1]]
     best, chosen = np.inf, middle
     for half in range(LEVELS // 2, middle + 1, LEVELS // 16):
         loss = _divergence(counts, middle - half, middle + half)

@@ -11,10 +11,9 @@ from deployer.optimizer.recipes.registry import RECIPES
 
 # Fused activations first: they cost nothing in accuracy, and made nets of separate parts up to twice as fast.
 CONVOLUTIONS = [
-    "fuse-operators", "static-int8-flow", "static-int8-minmax", "static-int8-flow-least-error",
-    "static-int8-percentile", "weights-int8", "static-int8-flow-minmax", "static-int8-least-error",
-    "weights-fp16", "static-int8-entropy", "dynamic-int8-embeddings", "static-int8-all",
-    "static-int8-per-tensor",
+    "fuse-operators", "static-int8-flow", "static-int8-minmax", "static-int8-percentile", "weights-int8",
+    "static-int8-entropy", "static-int8-flow-least-error", "static-int8-least-error", "weights-fp16",
+    "static-int8-flow-minmax", "dynamic-int8-embeddings", "static-int8-all", "static-int8-per-tensor",
 ]  # fmt: skip
 PRODUCTS = [
     "dynamic-int8-embeddings", "dynamic-int8-reduced", "dynamic-int8-per-channel", "weights-int8",

@@ -14,8 +14,11 @@ from deployer.optimizer.recipes.protocol import Calibration, Function, Refused
 
 WEIGHTED = ("Conv", "MatMul", "Gemm")
 """ConvTranspose has no int8 kernel: it would turn its weight back into floats in every run."""
-FLOWING = (*WEIGHTED, "Relu", "Clip", "Add", "MaxPool", "Concat", "GlobalAveragePool")
-"""With these, activations stay in int8 from one convolution to the next."""
+FLOWING = (*WEIGHTED, "Relu", "Clip", "Add", "Concat", "GlobalAveragePool")
+"""With these, activations stay in int8 from one convolution to the next.
+
+MaxPool is none of them: on bytes it is fast only where the layout around it happens to be changed too.
+"""
 
 NARROW = 32  # products in one sum, up to which a convolution is not worth its integers
 DEPTHWISE = 32  # channels of one that keeps them apart, likewise

@@ -4,9 +4,9 @@ import hashlib
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,15 +62,16 @@ def read(
     limit: int = 2000,
     labels: Sequence[str] | None = None,
     columns: Mapping[str, bool] | None = None,
+    takes: Collection[str] | None = None,
 ) -> Rows:
     """Read a data file for a task; at most `limit` rows are kept, by the smallest hashes of their content.
 
     `field` is the main field of the task's requests, `labels` are the names of the model's classes in
     their order, `columns` those of a model of tables (or the inputs of bare tensors), True for those that
-    every row must have. Raises a DataRefused that names the row and what to do.
+    every row must have, `takes` the fields that a request may have. Raises a DataRefused that names the row and what to do.
     """
     try:
-        return _Reading(path, task, field, limit, labels, columns).rows()
+        return _Reading(path, task, field, limit, labels, columns, takes).rows()
     except FileNotFoundError as error:
         raise DataMissing(name=path.name) from error
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
@@ -92,7 +93,12 @@ def wanted_by(predictor: Predictor) -> dict[str, Any]:
         columns = {column["name"]: "default" not in column for column in schema["x-columns"]}
     elif predictor.task not in FORMS:
         columns = {spec.name: True for spec in predictor.inputs}
-    return {"field": str(schema.get("x-field", "")), "labels": labels, "columns": columns}
+    return {
+        "field": str(schema.get("x-field", "")),
+        "labels": labels,
+        "columns": columns,
+        "takes": list(schema.get("properties", {})),
+    }
 
 
 @dataclass
@@ -122,10 +128,14 @@ class _Reading:
         limit: int,
         labels: Sequence[str] | None,
         columns: Mapping[str, bool] | None,
+        takes: Collection[str] | None,
     ) -> None:
         self.path, self.task, self.limit = path, task, limit
         self.name = path.name
-        self.form: Form = form_for(task, field, columns)
+        form: Form = form_for(task, field, columns)
+        # A dictionary, for one, has no longest text and nothing to cut.
+        always = {k: v for k, v in form.always.items() if takes is None or k in takes}
+        self.form = replace(form, always=always)
         self.columns = columns
         self.judge = judge_for(task)
         self.known = labels

@@ -66,3 +66,11 @@ def looks_around(*, private: str, progress: Any) -> dict[str, str]:
 
 def environment(*, progress: Any) -> list[str]:
     return sorted(os.environ)
+
+
+def blurts(*, progress: Any) -> None:
+    raise ValueError("a private row")
+
+
+def answers(*, size: int, progress: Any) -> str:
+    return "x" * size

@@ -136,6 +136,17 @@ def test_a_step_is_done_once_and_its_refusal_is_remembered(tmp_path: Path) -> No
         with pytest.raises(RefusedInChild) as refused:
             stages.run("plan", "building:plan", folder=tmp_path / "model")
         assert refused.value.code == "not-onnx"
-    assert [path.name for path in (tmp_path / "work" / "results").iterdir()] == ["plan.json"]
+    (kept,) = (tmp_path / "work" / "results").iterdir()
+    assert kept.name.startswith("plan-")
     made = [stages.keep("own", lambda: {"one": 1}), stages.keep("own", lambda: {"two": 2})]
     assert made == [{"one": 1}, {"one": 1}]
+
+
+def test_another_question_never_gets_an_earlier_answer(tmp_path: Path) -> None:
+    models.perceptron(tmp_path / "one")
+    models.perceptron(tmp_path / "two", seed=1)
+    (tmp_path / "two" / "model.onnx").write_bytes(b"no graph")
+    stages = Stages(tmp_path / "work", (tmp_path,), silent)
+    assert stages.run("plan", "building:plan", folder=tmp_path / "one")["graphs"]
+    with pytest.raises(RefusedInChild):
+        stages.run("plan", "building:plan", folder=tmp_path / "two")

@@ -77,7 +77,7 @@ def test_real_servers_confirm_the_pick(smallest: tuple[Report, Path]) -> None:
     confirmed = smallest[0].confirmation
     assert confirmed is not None
     assert confirmed.same_answers == 1.0
-    assert confirmed.cpu is not None
+    assert confirmed.cpu is None or confirmed.cpu.low <= confirmed.cpu.value <= confirmed.cpu.high
     assert confirmed.memory > 10 << 20
     assert confirmed.latency_ms["p95"] >= confirmed.latency_ms["p50"] > 0
 
@@ -217,7 +217,7 @@ def test_too_few_rows_are_refused_before_anything_is_made(
     with pytest.raises(DeployerError) as refused:
         optimize(Job(perceptron / "model", tmp_path / "work", tmp_path / "out", data=tmp_path / "few.npz"))
     assert refused.value.code in ("data-too-few", "data-empty")
-    assert not (tmp_path / "work" / "graphs").exists()
+    assert not (tmp_path / "work" / "space" / "graphs").exists()
 
 
 def test_contradictory_bounds_are_refused_before_anything_is_made(perceptron: Path, tmp_path: Path) -> None:
@@ -267,4 +267,4 @@ def test_a_graph_that_cannot_be_read_is_refused_by_name(
         optimize(Job(tmp_path / "model", tmp_path / "work", tmp_path / "out", data=data))
     assert refused.value.code == code, refused.value
     assert refused.value.facts.get("why")
-    assert not (tmp_path / "work" / "graphs").exists()
+    assert not (tmp_path / "work" / "space" / "graphs").exists()

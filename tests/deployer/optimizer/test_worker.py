@@ -51,7 +51,22 @@ def test_a_crash_names_the_step_and_the_end_of_its_log(tmp_path: Path) -> None:
     assert failed.value.facts["how"] == "signal 6"
     with pytest.raises(WorkerFailed) as failed:
         run("fails", tmp_path)
-    assert "ZeroDivisionError" in failed.value.facts["log"]
+    assert failed.value.facts["log"].splitlines()[-1] == "ZeroDivisionError"
+    assert "errands.py" in failed.value.facts["log"]
+
+
+def test_what_an_error_says_stays_in_the_child(tmp_path: Path) -> None:
+    """It may hold a part of somebody's rows."""
+    with pytest.raises(WorkerFailed) as failed:
+        run("blurts", tmp_path)
+    assert failed.value.facts["log"].splitlines()[-1] == "ValueError"
+    assert "private" not in str(failed.value.facts)
+
+
+def test_a_long_answer_comes_whole_and_an_endless_one_not_at_all(tmp_path: Path) -> None:
+    assert len(run("answers", tmp_path, arguments={"size": 20 << 20}).result) == 20 << 20
+    with pytest.raises(WorkerFailed, match="too much"):
+        run("answers", tmp_path, arguments={"size": 80 << 20})
 
 
 def test_one_that_takes_too_long_is_ended(tmp_path: Path) -> None:

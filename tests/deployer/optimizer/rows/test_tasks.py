@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deployer.optimizer.metrics import judge_for, value
-from deployer.optimizer.rows import key_of, rows_in, split, wanted_by
+from deployer.optimizer.rows import key_of, read, rows_in, split, wanted_by
 from deployer.server.predictor import finish, load
 from tests.shelf_files import model_dir
 
@@ -287,3 +287,12 @@ def test_every_model_of_the_shelf_says_what_it_wants():
         "image-to-text": "image",
     }
     assert "title" in wanted["document-layout"]["labels"]
+
+
+def test_a_field_that_a_model_does_not_take_is_not_sent(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("text\n" + "".join(f"第{n}句\n" for n in range(70)), encoding="utf-8")
+    long = read(path, "token-classification", field="text", takes=["text", "truncate"])
+    short = read(path, "token-classification", field="text", takes=["text"])
+    assert long.rows[0].request["truncate"] is True
+    assert "truncate" not in short.rows[0].request
