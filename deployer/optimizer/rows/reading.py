@@ -68,7 +68,8 @@ def read(
 
     `field` is the main field of the task's requests, `labels` are the names of the model's classes in
     their order, `columns` those of a model of tables (or the inputs of bare tensors), True for those that
-    every row must have, `takes` the fields that a request may have. Raises a DataRefused that names the row and what to do.
+    every row must have, `takes` the fields that a request may have. Raises a DataRefused that names the
+    row and what to do.
     """
     try:
         return _Reading(path, task, field, limit, labels, columns, takes).rows()
