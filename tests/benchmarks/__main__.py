@@ -1,6 +1,6 @@
-"""`python -m tests.benchmarks [serving | soak] [--rounds N] [--json]`: figures as ratios, taken side by side.
+"""`python -m tests.benchmarks [serving | soak | optimizing] [--rounds N] [--json]`: figures as ratios.
 
-Without a word: how long the first answer takes, and what serving costs in brief.
+All are taken side by side. Without a word: how long the first answer takes, and what serving costs in brief.
 
 A click is measured from the request to deploy to the first good answer through the gateway, with every
 file cached, against the server's own cold start. That is measured from spawning `python -m deployer.server`
@@ -10,6 +10,9 @@ graph and ends.
 serving  every figure of the server beside ONNX Runtime in this process and beside other servers, which are
          installed on first use into the folder that keeps the tests' downloads; see tests/benchmarks/serving
 soak     --requests of mixed size to one server, and how its memory grows
+optimizing
+         what the optimiser finds on the shelf, beside fixed recipes and Olive (an
+         hour or more: --only names some models, and --work keeps what is done for the next run)
 """
 
 import argparse
@@ -19,6 +22,7 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +30,9 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 from tests.benchmarks.clicks import Clicker, shop_starts
 from tests.benchmarks.harness import Case, Row, first_answer, graph_opened, interleave, row, table
+from tests.benchmarks.optimizing import rounds as optimizing
+from tests.benchmarks.optimizing import tables as optimized
+from tests.benchmarks.optimizing.subjects import SHELF
 from tests.benchmarks.serving import rounds as serving
 from tests.benchmarks.serving import soak
 from tests.benchmarks.serving.models import MAKERS
@@ -120,7 +127,16 @@ def soaked(given: argparse.Namespace) -> bool:
     return so_far.kept
 
 
-WHAT = {"all": everything, "serving": served, "soak": soaked}
+def optimised(given: argparse.Namespace) -> bool:
+    """The optimiser's tables, in both languages."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        effort = optimizing.Effort(given.work or Path(scratch), given.seeds, peers=bool(given.peers))
+        report = optimized.Tables.of(optimizing.run([SHELF[name] for name in given.only], effort), effort)
+    print(json.dumps(report.plain(), indent=2) if given.json else report.text())
+    return report.kept
+
+
+WHAT = {"all": everything, "serving": served, "soak": soaked, "optimizing": optimised}
 
 
 def main() -> int:
@@ -138,6 +154,9 @@ def main() -> int:
     parser.add_argument("--no-peers", dest="peers", action="store_const", const=())
     parser.add_argument("--requests", type=int, default=1_000_000, help="of the soak")
     parser.add_argument("--model", choices=MAKERS, default="tiny", help="of the soak")
+    parser.add_argument("--only", type=_models, default=tuple(SHELF), help="models, with commas between")
+    parser.add_argument("--work", type=Path, help="a folder to keep the optimiser's jobs in")
+    parser.add_argument("--seeds", type=int, default=3, help="searches of each quick model")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     # A stop by whoever started this ends the servers too.
@@ -146,9 +165,17 @@ def main() -> int:
 
 
 def _peers(names: str) -> tuple[str, ...]:
+    return _known(names, PEERS)
+
+
+def _models(names: str) -> tuple[str, ...]:
+    return _known(names, SHELF)
+
+
+def _known(names: str, there: Collection[str]) -> tuple[str, ...]:
     found = tuple(filter(None, names.split(",")))
-    if unknown := set(found) - set(PEERS):
-        raise argparse.ArgumentTypeError(f"not among {', '.join(PEERS)}: {', '.join(sorted(unknown))}")
+    if unknown := set(found) - set(there):
+        raise argparse.ArgumentTypeError(f"not among {', '.join(there)}: {', '.join(sorted(unknown))}")
     return found
 
 
