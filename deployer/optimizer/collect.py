@@ -45,9 +45,10 @@ def run(
     table = _rows(predictor, Path(data)) if data else _examples(base)
     recorder = driving.Recorder(most=CALIBRATION, room=ROOM, seed=seed)
     answers: list[driving.Answer] = []
-    began = time.process_time()
+    began, until = time.process_time(), time.monotonic() + 2 * budget
     for count, (row, side) in enumerate(table.rows):
-        if count >= LEAST and time.process_time() - began > budget:
+        late = time.process_time() - began > budget or time.monotonic() > until
+        if count >= LEAST and late:
             break
         recorder.keeping = side != "judged" and count < RECORDED
         answers.append(driving.answer(predictor, row.request, row.number, recorder))

@@ -2,8 +2,9 @@
 
 1. inspect: which graphs there are, and which recipes are worth trying on each
 2. baseline: the model's own answers to the rows, and real inputs of its graphs
-3. build: a candidate for each recipe; what cannot be built or loaded is refused with its cause
-4. screen: a few rows; what is broken is given up, what is coarse gets gentler siblings
+3. build: a candidate for each recipe, looked at on a few rows; what cannot be built or loaded is refused
+   with its cause, what is broken is given up
+4. screen: what is right but coarse gets gentler siblings
 5. measure: what is left side by side, against the baseline and its twin
 6. judge: in the objective's order, first on the rows to choose by, then on the rows held back for this
 7. confirm: the first that holds, on its target, in real servers
@@ -39,13 +40,15 @@ MOST_JUDGED = 4
 LEAST_SHARE = 10  # no recipe makes graphs smaller than a tenth: four bits of 32, and their scales
 COARSE = 0.999  # rightness below which a static variant gets gentler siblings
 PARALLEL = min(2, os.cpu_count() or 1)  # builds and looks at once; nothing is timed meanwhile
-BUILT_BY, SCREENED_BY, CHOSEN_BY, SWEPT_BY = 0.4, 0.55, 0.85, 0.95  # shares of the job's seconds
+BUILT_BY, SCREENED_BY, CHOSEN_BY, SWEPT_BY = 0.45, 0.55, 0.85, 0.95  # shares of the time to search
 _NO_EVIDENCE = frozenset(
     {"bound-missed", "not-enough-rows", "labels-needed", "disagrees", "no-time", "not-confirmed"}
 )
 _WEIGHTS = dict(zip(report.PHASES, (1, 12, 28, 17, 14, 16, 10, 2), strict=True))
 
 NOTED_EVERY = 2.0  # seconds
+FIRST_ONES = 6  # trials that are worked at however late it is: without any there would be no answer
+MILD = 0.5  # of the bound: how far a candidate may probably miss it and still be judged in its turn
 
 Watch = Callable[[Report], None]
 
@@ -82,6 +85,7 @@ class _Search:
         self._telling = threading.Lock()
         self._ended: BaseException | None = None
         self.attempts = 0
+        self._searching = 0.0  # seconds until there is something to search among
         objective.check_for(job.device, job.objective, confirmed=job.runtime is not None)
         job.work.mkdir(parents=True, exist_ok=True)
         # A table names files that lie beside it.
@@ -98,6 +102,7 @@ class _Search:
             plans = self._inspect()
         with self._phase("baseline"):
             self.report.data, self.report.baseline = self.bench.collect()
+        self._searching = time.monotonic() - self.began
         with self._phase("build"):
             self._build(plans)
         with self._phase("screen"):
@@ -134,19 +139,22 @@ class _Search:
 
     def _build(self, plans: dict[str, Any]) -> None:
         """A trial for each recipe on each graph that matters, the likeliest first."""
+        ranked: list[tuple[int, Trial]] = []
         for role, told in plans.items():
             share = max(self.baseline.shares.get(role, 0.0), told["size"] / max(1, self.baseline.size))
             if share < SMALL_SHARE or not self.bench.collected["feeds"].get(role):
                 continue
-            for recipe in told["recipes"]:
+            for rank, recipe in enumerate(told["recipes"]):
                 if self.job.data or recipe["lossless"]:
                     notes = {key: recipe[key] for key in ("zh", "en", "precision", "lossless", "calibrates")}
                     id = recipe["id"]
-                    self.report.trials.append(Trial(f"{role}:{id}", {role: id}, notes=notes))
-        self._each(self.report.trials, self.bench.build, BUILT_BY)
+                    ranked.append((rank, Trial(f"{role}:{id}", {role: id}, notes=notes)))
+        # In turn for each graph, so that none goes without when the time runs out.
+        self.report.trials = [trial for _, trial in sorted(ranked, key=lambda each: each[0])]
+        self._each(self.report.trials, self._try, BUILT_BY)
 
     def _screen(self) -> None:
-        self._look_at(self._in_state("built"))
+        """What looked right on a few rows is there; what is coarse gets gentler siblings."""
         siblings = []
         for role in self.bench.graphs:
             own = [t for t in self._in_state("screened") if role in t.graphs and t.notes.get("calibrates")]
@@ -154,16 +162,16 @@ class _Search:
             if best is not None and _rightness(best) < COARSE and not self._late(SCREENED_BY):
                 siblings += self.bench.gentler(best)
         self.report.trials += siblings
-        self._each(siblings, self.bench.build, SCREENED_BY)
-        self._look_at([trial for trial in siblings if trial.state == "built"])
+        self._each(siblings, self._try, SCREENED_BY, first=0)
 
-    def _look_at(self, trials: list[Trial]) -> None:
-        """Screen trials; those that are broken, not merely worse, are given up."""
-        self._each(trials, self.bench.screen, SCREENED_BY)
-        for trial in trials:
-            why = pick.broken(trial.screened) if trial.state == "screened" and trial.screened else None
-            if why is not None:
-                refuse(trial, why)
+    def _try(self, trial: Trial) -> None:
+        """Build a trial and look at it on a few rows; one that is broken, not merely worse, is given up."""
+        self.bench.build(trial)
+        if trial.state == "built":
+            self.bench.screen(trial)
+        why = pick.broken(trial.screened) if trial.state == "screened" and trial.screened else None
+        if why is not None:
+            refuse(trial, why)
 
     def _measure(self) -> None:
         """Time what is left, each graph's variants side by side with the baseline and its twin."""
@@ -278,7 +286,8 @@ class _Search:
         for trial in candidates:
             with self._phase("judge"):
                 right = self._looks_right(trial)
-            if right and (trial.chosen is None or self._likelihood(trial) >= 0):
+            mild = -MILD * self.job.objective.max_drop
+            if right and (trial.chosen is None or self._likelihood(trial) >= mild):
                 yield trial
             elif right:
                 doubtful.append(trial)
@@ -367,24 +376,28 @@ class _Search:
 
     # Many at once, time, and telling
 
-    def _each(self, trials: list[Trial], work: Callable[[Trial], None], until: float) -> None:
+    def _each(
+        self, trials: list[Trial], work: Callable[[Trial], None], until: float, first: int = FIRST_ONES
+    ) -> None:
         """Do the same to all, a few at once; what the time does not reach is refused."""
         done = itertools.count(1)
 
-        def one(trial: Trial) -> None:
+        def one(number: int, trial: Trial) -> None:
             if self._ended is not None:
                 raise Unwanted(self._ended)
-            if self._late(until):
+            if number >= first and self._late(until):
                 refuse(trial, _NO_TIME)
             else:
                 work(trial)
             self._say(next(done), len(trials), trial.id)
 
         with ThreadPoolExecutor(PARALLEL) as pool:
-            list(pool.map(one, trials))
+            list(pool.map(one, range(len(trials)), trials))
 
     def _late(self, share: float) -> bool:
-        return time.monotonic() - self.began > share * self.job.seconds
+        """Whether this share of the time for the search itself is over; a slow baseline leaves it some."""
+        left = max(self.job.seconds - self._searching, self.job.seconds / 2)
+        return time.monotonic() - self.began - self._searching > share * left
 
     def _phase(self, name: str) -> "_Phase":
         return _Phase(self, next(step for step in self.report.steps if step.name == name))
