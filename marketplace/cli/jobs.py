@@ -119,7 +119,7 @@ def _news(job: Job) -> Iterator[str]:
     if waits := _waits(job):
         yield waits
     for step in (job["report"] or {}).get("steps", []):
-        if step["state"] == "running":
+        if step["state"] in ("running", "done"):  # a short one may be over before anybody looks
             yield f"{phase_title(step['name'])} …"
     yield from _ended(job)
 

@@ -59,7 +59,7 @@ class Seen:
 
 def compare(job: Finished, contenders: Sequence[Contender]) -> tuple[list[Seen], Interval | None]:
     """All contenders for the model of a job, by its judged rows and its recorded inputs; and the control."""
-    base = job.work / "work" / "base"
+    base = job.base
     graphs = folders.graphs_of(base)
     whole = sum(folders.size_of(path) for path in graphs.values())
     cpu, control = _timed(job, graphs, [one for one in contenders if one.graphs])
@@ -77,13 +77,13 @@ def compare(job: Finished, contenders: Sequence[Contender]) -> tuple[list[Seen],
 
 def judge(job: Finished, graphs: Mapping[str, Path], side: str, place: Path) -> Quality:
     """How right the model is with other graphs, on one side of the job's rows; raises DeployerError."""
-    base = job.work / "work" / "base"
+    base = job.base
     folder = folders.lay_out(base, place, graphs, {})
     baseline = job.report.data
     assert baseline is not None
     arguments: dict[str, Any] = {
         "folder": folder,
-        "work": job.work / "work",
+        "work": job.space,
         "side": side,
         "most": 100_000,
         "task": str(job.report.model["task"]),
@@ -137,7 +137,7 @@ def _role(
     arguments: dict[str, Any] = {
         "base": base,
         "variants": {name: path for name, path in variants.items() if loads(Path(path))},
-        "feeds": job.work / "work" / "feeds",
+        "feeds": job.space / "feeds",
         "role": role,
         "budget": BUDGET,
     }

@@ -24,10 +24,10 @@ def contenders(job: Finished) -> list[Contender]:
 
 def _contender(job: Finished, name: str, way: str) -> Contender:
     began, made = time.monotonic(), {}
-    for role, source in folders.graphs_of(job.work / "work" / "base").items():
+    for role, source in folders.graphs_of(job.base).items():
         out = job.work / "fixed" / way / f"{role}.onnx"
         out.parent.mkdir(parents=True, exist_ok=True)
-        feeds = job.work / "work" / "feeds"
+        feeds = job.space / "feeds"
         command = [sys.executable, "-m", __name__, way, str(source), str(out), str(feeds), role]
         try:
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=_LONGEST)

@@ -51,6 +51,16 @@ class Finished:
         return next(trial for trial in self.report.trials if trial.id == self.report.pick.trial)
 
     @property
+    def base(self) -> Path:
+        """The model as it came, laid out by the job."""
+        return self.work / "work" / "base"
+
+    @property
+    def space(self) -> Path:
+        """Where the job's steps left the rows, the model's answers and recorded inputs."""
+        return self.work / "work" / "space"
+
+    @property
     def graphs(self) -> dict[str, Path]:
         """The picked graphs by role."""
         pick = self.report.pick

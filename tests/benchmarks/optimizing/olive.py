@@ -187,7 +187,7 @@ def contenders(job: Finished) -> list[Contender]:
 
 def _contender(job: Finished, way: str, make: Any, home: Path) -> Contender:
     began, made = time.monotonic(), {}
-    for role, source in folders.graphs_of(job.work / "work" / "base").items():
+    for role, source in folders.graphs_of(job.base).items():
         place = job.work / "olive" / way.split()[-1] / role
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
@@ -217,7 +217,7 @@ def _search(job: Finished, role: str, source: Path, place: Path, home: Path) -> 
         "root": str(ROOT),
         "job": str(job.work),
         "role": role,
-        "feeds": str(job.work / "work" / "feeds" / role),
+        "feeds": str(job.space / "feeds" / role),
         "scratch": str(place / "scored"),
     }
     (place / "asked.json").write_text(json.dumps(asked))

@@ -206,7 +206,7 @@ def _cell(seen: Seen | None, language: str) -> str:
         return f"{FAILED[language]}: {seen.why or '?'}"
     speed = f"{seen.cpu.value:.2f} ×" if seen.cpu else "? ×"
     text = f"{speed}, {seen.right:.3f}"
-    return f"**{text}**" if seen.holds and seen.cpu and seen.cpu.value > 1 else text
+    return f"**{text}**" if seen.holds and seen.cpu and seen.cpu.low > 1 else text
 
 
 def _before_after(seen: Seen, job: Finished) -> str:
