@@ -57,7 +57,7 @@ assets: ## Fetch the browser assets again
 
 constraints: .venv/.ready-dev ## Pin the newest versions that fit, for every platform
 	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip compile --quiet --universal --no-emit-index-url --no-header --python-version 3.11 --extra dev --extra node --upgrade pyproject.toml --output-file constraints.txt
+	@$(BIN)/uv pip compile --quiet --universal --no-emit-index-url --no-header --python-version 3.11 --extra dev --extra node --extra convert-sklearn --upgrade pyproject.toml --output-file constraints.txt
 
 clean: ## Remove what was made here; the shop's home stays
 	@rm -rf .venv web/node_modules web/static/vendor build *.egg-info
