@@ -228,7 +228,10 @@ def test_jobs_wait_for_each_other_and_can_be_cancelled(workshop: Shop, data: Pat
 def test_ctrl_c_leaves_the_job_running(workshop: Shop, data: Path, tmp_path: Path) -> None:
     said = tmp_path / "said"
     with said.open("wb") as out:
-        command = [sys.executable, "-m", "marketplace.cli", "optimize", MODEL, "--data", str(data)]
+        # Where the tests run in the background they inherit that SIGINT is ignored; a terminal does not.
+        heeds = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        heeds += "runpy.run_module('marketplace.cli', run_name='__main__', alter_sys=True)"
+        command = [sys.executable, "-c", heeds, "optimize", MODEL, "--data", str(data)]
         env = workshop.env | {"LANG": "C.UTF-8"}
         client = subprocess.Popen(command, env=env, stdout=out, stderr=out, start_new_session=True)
     try:
