@@ -271,6 +271,7 @@ def test_a_pipe_gets_one_line_for_each_news(capsys: pytest.CaptureFixture[str]) 
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         "Waiting, 2 ahead",
+        "Inspect …",
         "Build …",
         "Judge …",
         "  ✗ slim  no gain",
