@@ -74,7 +74,7 @@ def run(
     Raises what the function refuses (by code and facts), and WorkerFailed when the child ends otherwise.
     `tick` is also called while nothing happens; what it raises ends the child.
     """
-    memory = memory or _room() // 4  # two work at once, and the shop and its servers need some too
+    memory = memory or room() // 4  # two work at once, and the shop and its servers need some too
     wanted = policy(
         (Path(__file__).parents[1], *read),
         tuple(write),
@@ -185,7 +185,7 @@ def _places(log: str) -> str:
     return "\n".join([*places[-6:], name if re.fullmatch(r"[\w.]+", name) else ""]).strip()
 
 
-def _room() -> int:
+def room() -> int:
     """Bytes of memory that this machine, or the container around us, has."""
     room = psutil.virtual_memory().total
     for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):

@@ -25,9 +25,7 @@ from typing import Any
 
 import onnx
 
-from deployer.errors import ConversionFailed, DeployerError
-from deployer.optimizer import worker
-from deployer.optimizer.convert import bert, efficientnet, gguf, scikit, tflite
+from deployer.optimizer.convert import bert, efficientnet, gguf, scikit, tflite, worker
 from deployer.optimizer.convert.statedict import StateDict
 from deployer.optimizer.convert.weights import refuse
 from deployer.spec import Progress, silent
@@ -60,12 +58,9 @@ def convert_source(
         "options": options,
     }
     read = [path if path.is_dir() else path.parent, *inputs.values()] if kind == "onnx" else inputs.values()
-    try:
-        done = worker.run(f"{__name__}:in_child", arguments, read=list(read), write=[out], tick=progress)
-    except DeployerError as error:
-        if error.code != ConversionFailed.code:
-            raise
-        raise ConversionFailed(**error.facts) from None
+    done = worker.call(
+        f"{__name__}:in_child", arguments, source=path.name, read=list(read), write=[out], progress=progress
+    )
     return {"kind": kind, **done.result, "seconds": round(time.monotonic() - began, 3), "peak": done.peak}
 
 
@@ -101,11 +96,8 @@ def in_child(
 ) -> dict[str, Any]:
     """Convert one source, here and now; what it says of the graph is JSON."""
     files, folder = {name: Path(one) for name, one in inputs.items()}, Path(out)
-    try:
+    with worker.named_files(next(iter(files.values())).name):
         _CONVERTERS[kind](files, folder, options, progress)
-    except OSError as error:
-        cause = f"{Path(error.filename).name}: {error.strerror}" if error.filename else str(error)
-        raise refuse(next(iter(files.values())), cause, cause) from None
     return _described(folder)
 
 

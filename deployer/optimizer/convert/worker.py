@@ -1,112 +1,76 @@
-"""Runs a conversion in a process of its own, so that its memory goes back and a crash stays there.
+"""Runs a conversion in a child process (`deployer.optimizer.worker`): shut in, bounded, gone with its parent.
 
-The parent writes one JSON line (module, inputs, out, options) to the child's stdin and keeps it open: its
-end tells the child that the parent is gone. The child answers with JSON lines on stdout: progress, and at
-the end either done or the facts of a ConversionFailed.
+Whatever goes wrong there comes back as a ConversionFailed.
 """
 
+import contextlib
 import importlib
-import json
-import os
-import subprocess
-import sys
-import tempfile
-import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from deployer.errors import ConversionFailed
+from deployer.errors import ConversionFailed, DeployerError
+from deployer.optimizer import worker
+from deployer.optimizer.errors import WorkerFailed
 from deployer.spec import Progress
-
-# The shop and the servers are to stay quick while a conversion runs.
-_NICENESS = 5
-_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"}
 
 
 def run(module: str, inputs: dict[str, Path], out: Path, options: dict[str, Any], progress: Progress) -> None:
     """Call `module`.convert with these arguments in a child process; raises ConversionFailed."""
-    request = {
+    arguments = {
         "module": module,
         "inputs": {name: str(path.absolute()) for name, path in inputs.items()},
-        "out": str(out.absolute()),
+        "out": out,
         "options": options,
     }
-    with tempfile.TemporaryFile("w+") as log:
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "deployer.optimizer.convert.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            encoding="utf-8",
-            env={**os.environ, **_ENVIRONMENT},
-        )
-        with child:
-            assert child.stdin and child.stdout
-            try:
-                child.stdin.write(json.dumps(request) + "\n")
-                child.stdin.flush()
-                done = _follow(child.stdout, progress)
-                if not done:  # it closed its side, so its own exit code is at hand
-                    child.wait(timeout=10)
-            except BrokenPipeError:
-                done = False
-            finally:  # also when progress raises, which is how a watcher cancels
-                child.kill()
-        if not done:
-            raise _ended(module, child.returncode, log)
+    # The folder itself is made by the converter, once there is something to put into it.
+    call(
+        f"{__name__}:convert",
+        arguments,
+        source=module.rpartition(".")[2],
+        read=list(inputs.values()),
+        write=[out.absolute().parent],
+        progress=progress,
+    )
 
 
-def _follow(lines: IO[str], progress: Progress) -> bool:
-    """Pass progress on; True when the child said that it is done."""
-    for line in lines:
-        message = json.loads(line)
-        if "error" in message:
-            raise ConversionFailed(**message["error"])
-        if message.get("end"):
-            return True
-        progress(message["done"], message["total"], message["note"])
-    return False
-
-
-def _ended(module: str, code: int, log: IO[str]) -> ConversionFailed:
-    log.seek(0)
-    tail = log.read()[-2000:]
-    how = f"signal {-code}" if code < 0 else f"exit {code}"
-    why, why_zh = f"the converter ended early ({how})", f"转换程序提前结束（{how}）"
-    return ConversionFailed(source=module.rpartition(".")[2], why=why, why_zh=why_zh, log=tail)
-
-
-def _serve(requests: IO[str], answers: IO[str]) -> None:
-    """The child: read the request, watch for the parent's end, convert, answer."""
-    request = json.loads(requests.readline())
-    threading.Thread(target=_leave_with_parent, args=[requests], daemon=True).start()
-    os.nice(_NICENESS)
-
-    def say(**message: object) -> None:
-        answers.write(json.dumps(message) + "\n")
-        answers.flush()
-
-    def progress(done: int, total: int, note: str = "") -> None:
-        say(done=done, total=total, note=note)
-
-    convert = importlib.import_module(request["module"]).convert
-    inputs = {name: Path(path) for name, path in request["inputs"].items()}
+def call(
+    function: str,
+    arguments: dict[str, Any],
+    *,
+    source: str,
+    read: Sequence[Path],
+    write: Sequence[Path],
+    progress: Progress,
+) -> worker.Done:
+    """Call "module:function" in a child that may touch these paths only; raises ConversionFailed."""
+    memory = worker.room() // 2
     try:
-        convert(inputs, Path(request["out"]), request["options"], progress)
-    except ConversionFailed as error:
-        say(error=error.facts)
+        return worker.run(function, arguments, read=read, write=write, memory=memory, tick=progress)
+    except WorkerFailed as error:
+        how, log = error.facts["how"], error.facts["log"]
+        why, why_zh = f"the converter ended early ({how})", f"转换程序提前结束（{how}）"
+        raise ConversionFailed(source=source, why=why, why_zh=why_zh, log=log) from None
+    except DeployerError as error:
+        if error.code != ConversionFailed.code:
+            raise
+        raise ConversionFailed(**error.facts) from None
+
+
+def convert(
+    module: str, inputs: dict[str, str], out: str, options: dict[str, Any], progress: Progress
+) -> None:
+    """In the child: call the converter."""
+    files = {name: Path(path) for name, path in inputs.items()}
+    with named_files(module.rpartition(".")[2]):
+        importlib.import_module(module).convert(files, Path(out), options, progress)
+
+
+@contextlib.contextmanager
+def named_files(source: str) -> Iterator[None]:
+    """Turn what the system refuses into a ConversionFailed that names the file, but not its folder."""
+    try:
+        yield
     except OSError as error:
         cause = f"{Path(error.filename).name}: {error.strerror}" if error.filename else str(error)
-        say(error={"source": request["module"].rpartition(".")[2], "why": cause, "why_zh": cause})
-    else:
-        say(end=True)
-
-
-def _leave_with_parent(requests: IO[str]) -> None:
-    requests.read()  # returns at the end of file only
-    os._exit(1)
-
-
-if __name__ == "__main__":
-    _serve(sys.stdin, sys.stdout)
+        raise ConversionFailed(source=source, why=cause, why_zh=cause) from None
