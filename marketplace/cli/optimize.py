@@ -61,8 +61,9 @@ objective_option = click.option(
 
 @click.command(
     help=text(
-        "为设备找最好的变体：MODEL 是商品名，或本机的 .onnx 文件、模型目录。",
-        "Find the best variant for a device: MODEL is a listing, an .onnx file or a model folder.",
+        "为设备找最好的变体：MODEL 是商品名，或本机的模型文件（.onnx；TFLite、GGUF 等会先转换）、模型目录。",
+        "Find the best variant for a device: MODEL is a listing, a model file (.onnx, or TFLite, GGUF and "
+        "others that are converted first) or a model folder.",
     )
 )
 @click.argument("model", required=False)
@@ -130,7 +131,7 @@ def is_path(model: str) -> bool:
         if not Path(model).exists():
             raise click.BadParameter(say(f"没有 {model}", f"There is no {model}"))
         return True
-    return Path(model).is_dir() and (Path(model) / "manifest.json").is_file()
+    return Path(model).is_file() or (Path(model) / "manifest.json").is_file()
 
 
 def _list_or_cancel(cancel: str | None, json_out: bool) -> None:

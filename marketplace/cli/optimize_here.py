@@ -56,17 +56,27 @@ def optimize_here(
 
 @contextmanager
 def _folder_of(model: Path) -> Iterator[Path]:
-    """The model folder: itself, or one made around a bare .onnx file, whose task is `tensors`."""
-    if model.is_dir():
-        yield model
-        return
+    """The model folder: itself, or one made around a bare graph, whose task is `tensors`.
+
+    What is no ONNX yet (TFLite, GGUF, safetensors, a state dict, .skops) is converted first.
+    """
     from deployer.optimizer.folders import MANIFEST, link, parts_of
 
+    if (model / MANIFEST).is_file():
+        yield model
+        return
     with TemporaryDirectory(prefix="market-model-") as made:
-        folder = Path(made) / model.stem
-        for part in parts_of(model):
-            link(part, folder / part.name)
-        manifest = {"name": model.stem, "task": "tensors", "files": {"model": model.name}, "options": {}}
+        folder, graph = Path(made) / model.stem, "model.onnx"
+        if model.suffix == ".onnx":
+            graph = model.name
+            for part in parts_of(model):
+                link(part, folder / part.name)
+        else:
+            from deployer.optimizer.convert.sources import convert_source
+
+            hint(f"先转换 {model.name}", f"Converting {model.name} first")
+            convert_source(model, folder)
+        manifest = {"name": model.stem, "task": "tensors", "files": {"model": graph}, "options": {}}
         (folder / MANIFEST).write_text(json.dumps({**manifest, "examples": []}), encoding="utf-8")
         yield folder
 

@@ -19,6 +19,7 @@ from deployer.optimizer import report as reports
 from deployer.optimizer.objective import Objective
 from deployer.optimizer.report import Interval, Reason, Trial
 from marketplace.cli import jobs, main
+from tests.deployer.optimizer.convert.tflite_cases import dense
 
 
 @pytest.fixture(autouse=True)
@@ -185,6 +186,23 @@ def test_a_dry_run_changes_nothing(place: Path, home: Path) -> None:
     assert "dynamic-int8" in {recipe["id"] for recipe in look["recipes"]["model"]["recipes"]}
     assert "299,008" in market("optimize", place / "layers.onnx", "--dry-run").stdout
     assert sorted(path.name for path in place.iterdir()) == before
+
+
+def test_another_form_is_converted_first(home: Path, tmp_path: Path) -> None:
+    tflite = tmp_path / "dense.tflite"
+    tflite.write_bytes(next(dense()).model)
+    done = market("optimize", tflite, "--dry-run", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert "dense.tflite" in done.stderr
+    assert json.loads(done.stdout)["architecture"]["graphs"][0]["role"] == "model"
+
+
+def test_what_cannot_be_converted_is_refused_with_its_cause(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no model at all")
+    done = market("optimize", tmp_path / "notes.txt", "--dry-run")
+    assert (done.exit_code, "[conversion-failed]" in done.stderr) == (1, True), done.stderr
+    (tmp_path / "empty").mkdir()
+    assert market("optimize", tmp_path / "empty", "--dry-run").exit_code == 1
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ INTEGER = {
     "MatMulInteger", "ConvInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "DynamicQuantizeLSTM",
     "QAttention", "QEmbedLayerNormalization", "MatMulNBits", "GatherBlockQuantized", "QGemm", "MatMulBnb4",
 }  # fmt: skip
-SCALING = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
 BIG = 1024
 """Elements from which on a constant counts as a weight."""
 
