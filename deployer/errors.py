@@ -11,6 +11,16 @@ DeployerError
 ├── RuntimeUnavailable
 ├── ConversionFailed
 ├── PackagingFailed
+│   ├── DiskFull
+│   ├── ContentCorrupted
+│   └── PlatformNotSupported
+├── TerminalNotSupported
+├── RegistryError
+│   ├── InvalidReference
+│   ├── RegistryUnavailable
+│   └── RegistryRefused
+├── VerificationFailed
+├── BundleRefused
 └── ReplicaError
     ├── StartFailed
     ├── NotReady
@@ -92,6 +102,66 @@ class PackagingFailed(DeployerError):
     """A runtime image could not be made or loaded. Facts: image, why."""
 
     code = "packaging-failed"
+
+
+class DiskFull(PackagingFailed):
+    """There is no room for what is being made. Facts: path, needed, free (bytes; 0 when not known)."""
+
+    code = "packaging-disk-full"
+
+
+class ContentCorrupted(PackagingFailed):
+    """A blob is not what its digest says. Facts: what, expected, got."""
+
+    code = "content-corrupted"
+
+
+class PlatformNotSupported(PackagingFailed):
+    """Nothing can be made for this platform. Facts: platform, known, why."""
+
+    code = "platform-not-supported"
+
+
+class TerminalNotSupported(DeployerError):
+    """This model cannot be packaged for the terminal. Facts: terminal, task, why, why_zh."""
+
+    code = "terminal-not-supported"
+
+
+class RegistryError(DeployerError):
+    """Root of what goes wrong with a registry. Facts: reference (without any secret)."""
+
+    code = "registry-error"
+
+
+class InvalidReference(RegistryError):
+    """This is no reference as registries know it. Facts: reference."""
+
+    code = "invalid-reference"
+
+
+class RegistryUnavailable(RegistryError):
+    """The registry does not answer. Facts: reference, why."""
+
+    code = "registry-unavailable"
+
+
+class RegistryRefused(RegistryError):
+    """The registry answered with a refusal. Facts: reference, status, why."""
+
+    code = "registry-refused"
+
+
+class VerificationFailed(DeployerError):
+    """A package is not what it says. Facts: subject, step, why, why_zh."""
+
+    code = "verification-failed"
+
+
+class BundleRefused(DeployerError):
+    """A bundle cannot be made or installed. Facts: file, why, why_zh."""
+
+    code = "bundle-refused"
 
 
 class ReplicaError(DeployerError):

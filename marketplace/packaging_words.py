@@ -1,0 +1,67 @@
+"""The words of the packager's refusals, once a code; see `problem_words`."""
+
+from marketplace.i18n import mark as _
+from marketplace.problem_words import Words
+
+WORDS: dict[str, Words] = {
+    "packaging-disk-full": Words(
+        507,
+        _("The disk is full"),
+        _("{path} has no room for {needed} more bytes."),
+        _("Make room or move MARKET_HOME to a larger disk, then retry: what was finished is kept."),
+    ),
+    "content-corrupted": Words(
+        502,
+        _("The content is not what its digest says"),
+        _("{what} should be {expected} but is {got}."),
+        _("Fetch or build it again; nothing of it was kept."),
+    ),
+    "platform-not-supported": Words(
+        422,
+        _("Nothing can be made for this platform"),
+        _("{platform}: {why}."),
+        _("Choose one of: {known}."),
+    ),
+    "terminal-not-supported": Words(
+        422,
+        _("This model cannot go there yet"),
+        _("{task} for {terminal}: {why}."),
+        _("Choose another terminal; the container runs every task."),
+    ),
+    "registry-error": Words(
+        502,
+        _("The registry could not be used"),
+        _("{reference}."),
+        _("Look at the registry's log, then retry: what was sent is not sent again."),
+    ),
+    "invalid-reference": Words(
+        422,
+        _("This is no image reference"),
+        _("{reference} is not of the form registry/repository:tag."),
+        _("Write for example 127.0.0.1:5000/models/zh-sentiment:1.0.0."),
+    ),
+    "registry-unavailable": Words(
+        502,
+        _("The registry does not answer"),
+        _("{reference}: {why}."),
+        _("Check that it runs and can be reached, then retry: what was sent is not sent again."),
+    ),
+    "registry-refused": Words(
+        502,
+        _("The registry refused"),
+        _("{reference}: {status}, {why}."),
+        _("Sign in with docker login, or ask for the right to write there, then retry."),
+    ),
+    "verification-failed": Words(
+        422,
+        _("This package does not hold"),
+        _("{subject}, {step}: {why}."),
+        _("Do not run it. Fetch it again, or ask who sent it."),
+    ),
+    "bundle-refused": Words(
+        422,
+        _("The bundle was refused"),
+        _("{file}: {why}."),
+        _("Nothing was installed. Make the bundle again, or copy it again."),
+    ),
+}
