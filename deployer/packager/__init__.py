@@ -1,7 +1,16 @@
-"""How a server becomes an image without a daemon: base, packages, server, as deterministic OCI layers.
+"""How a release becomes an image or an artifact without a daemon: deterministic layers, signed, with a bill.
 
-The walk: `base` gives a root file system, `wheels` the packages that the server imports, `layers` turns
-both into tar files whose bytes depend on nothing but their content, `layout` keeps them by digest,
-`image` writes config and manifest, `engine` hands an engine what it lacks, and `runtime_image` goes
-the whole way once per change. The same inputs give the same digest on any machine.
+The walk:
+
+- `release` says what is packaged and where. `base` gives a root file system, `wheels` (and `wheels_devices` for
+  accelerators) the packages that the server imports, `parts` the files of the release.
+- `layers` turns them into tar files whose bytes depend on nothing but their content, `elf` and `bytecode`
+  without what no server loads. `layout` keeps them by digest, `image` writes config, manifest and index.
+- `runtime_image` is what all deployments of a home share, the model mounted into it; `sealed` is an image
+  with its model in it; `modelpack` is the same weights as an artifact that other tools read.
+- `provenance`, `bom` and `attestation` say and sign where it came from and what is in it, `referrers`
+  attaches that, and `verify` holds all of it against the bytes.
+- `engine` hands an engine what it lacks, `registry` does so with registries, `output` writes archives.
+
+The same inputs give the same digest on any machine.
 """

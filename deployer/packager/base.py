@@ -1,33 +1,37 @@
-"""The base of the runtime image: an image of a registry where one answers, Debian packages elsewhere.
+"""The base of an image: Debian packages where this machine has them, or any image with a Python.
 
-`auto` takes python:<our own version>-slim when the engine has it or its registry answers at once, and
-otherwise assembles a base; `debian` always assembles; anything else is the name of an image.
+`debian` assembles, which gives the smallest base, without a shell; `auto` does so too, or where the machine
+has no apt-get takes python:<our own version>-slim; anything else is the name of an image, which comes from
+an engine where there is one and from its registry elsewhere.
 """
 
-import contextlib
 import gzip
 import hashlib
 import json
+import re
 import sys
 import tarfile
 import tempfile
-import threading
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from deployer.errors import PackagingFailed
+from deployer.errors import ContentCorrupted, PackagingFailed
 from deployer.packager import bytecode, debian, engine
+from deployer.packager.image import Platform
 from deployer.packager.layers import LAYER, layer
-from deployer.packager.layout import Descriptor, Layout
+from deployer.packager.layout import BlobWriter, Descriptor, Layout
 from deployer.spec import Progress
 
 if TYPE_CHECKING:
     import docker
 
-ASSEMBLED = "debian"
-REGISTRY_PATIENCE = 3  # seconds for a registry to answer before the base is assembled
-FORM = 1  # counts up when an assembled base changes its form
+ASSEMBLED, AUTO = "debian", "auto"
+FORM = 2  # counts up when an assembled base changes its form
+PART = 1 << 20  # bytes moved at a time
+LARGEST_LAYER = 8 << 30  # bytes unpacked; a small file can unpack to any size
+PYTHON = re.compile(r"^(?:\./)?(?:usr/(?:local/)?)?bin/python(3\.\d+)$")
 
 
 @dataclass(frozen=True)
@@ -45,46 +49,39 @@ def usual_image() -> str:
     return f"python:{sys.version_info.major}.{sys.version_info.minor}-slim"
 
 
-def choose(client: "docker.DockerClient", wanted: str) -> str:
-    """What `auto` means here: the name of an image, or `debian`."""
-    if wanted != "auto":
-        return wanted
-    image = usual_image()
-    return image if engine.has(client, image) or _registry_answers(client, image) else ASSEMBLED
+def find(
+    layout: Layout,
+    cache: Path,
+    wanted: str,
+    arch: str,
+    progress: Progress,
+    client: "docker.DockerClient | None" = None,
+) -> Base:
+    """The base that is wanted (debian, auto, or the name of an image) for an architecture.
 
-
-def _registry_answers(client: "docker.DockerClient", image: str) -> bool:
-    """Ask through the engine, which has the proxies and mirrors; an engine may try for a minute."""
-    from docker.errors import DockerException
-    from requests.exceptions import RequestException
-
-    answers: list[Any] = []
-
-    def ask() -> None:
-        with contextlib.suppress(DockerException, RequestException):
-            answers.append(client.api.inspect_distribution(image))
-
-    asking = threading.Thread(target=ask, name="registry-look", daemon=True)
-    asking.start()
-    asking.join(REGISTRY_PATIENCE)
-    return bool(answers)
+    An image comes from the engine when one is given, else from its registry. Raises PackagingFailed.
+    """
+    if wanted == ASSEMBLED or (wanted == AUTO and debian.available()):
+        return assembled(layout, cache, arch)
+    name = usual_image() if wanted == AUTO else wanted
+    if client is not None:
+        return from_engine(client, layout, name, progress, arch=arch)
+    return from_registry(layout, name, arch, progress)
 
 
 def assembled(layout: Layout, cache: Path, arch: str) -> Base:
     """A base out of Debian packages."""
-    packages = debian.fetch(cache / "debian" / arch, arch)
+    packages = debian.fetch(cache / f"debian-{FORM}" / arch, arch)
     python = debian.python_version(packages)
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in packages]
-    key = ["debian", FORM, arch, digests, bytecode.identity(python)]
-
-    def make() -> Any:
-        tree = debian.root_tree(packages)
-        return tree | bytecode.compiled(tree, python)
-
-    return Base(ASSEMBLED, python, (layer(layout, key, make),), {"PATH": "/usr/bin:/bin"})
+    key = ["debian", FORM, debian.LEFT_OUT.pattern, arch, digests, bytecode.identity(python)]
+    made = layer(layout, key, lambda: bytecode.sourceless(debian.root_tree(packages), python))
+    return Base(ASSEMBLED, python, (made,), {"PATH": "/usr/bin:/bin"})
 
 
-def from_engine(client: "docker.DockerClient", layout: Layout, image: str, progress: Progress) -> Base:
+def from_engine(
+    client: "docker.DockerClient", layout: Layout, image: str, progress: Progress, *, arch: str = ""
+) -> Base:
     """A base that is an image of the engine, fetched from its registry when it is not there yet."""
     from docker.errors import DockerException
 
@@ -96,30 +93,64 @@ def from_engine(client: "docker.DockerClient", layout: Layout, image: str, progr
         layers = _layers(client, layout, facts)
     except DockerException as error:
         raise PackagingFailed(image=image, why=str(error)) from error
-    environment = dict(entry.split("=", 1) for entry in facts["Config"].get("Env") or [])
-    python = ".".join(environment.get("PYTHON_VERSION", "").split(".")[:2])
+    if arch and facts.get("Architecture") not in {"", arch}:
+        raise PackagingFailed(
+            image=image, why=f"the engine has it for {facts['Architecture']}, not for {arch}"
+        )
+    return _base(layout, image, layers, facts["Config"].get("Env"))
+
+
+def from_registry(layout: Layout, image: str, arch: str, progress: Progress) -> Base:
+    """A base that is an image of a registry, fetched without an engine."""
+    from deployer.packager import registry
+
+    root = registry.pull(image, layout, platform=Platform("linux", arch), progress=progress)
+    manifest = _for_architecture(layout, root, arch)
+    try:
+        packed = [Descriptor.of(told) for told in manifest["layers"]]
+        config = layout.document(Descriptor.of(manifest["config"]))
+        diff_ids = [str(digest) for digest in config["rootfs"]["diff_ids"]]
+        pairs = list(zip(packed, diff_ids, strict=True))
+    except (KeyError, TypeError, ValueError) as error:
+        raise PackagingFailed(image=image, why="not the manifest of an image") from error
+    layers = tuple(_unpacked(layout, descriptor, diff_id) for descriptor, diff_id in pairs)
+    return _base(layout, image, layers, (config.get("config") or {}).get("Env"))
+
+
+def _for_architecture(layout: Layout, root: Descriptor, arch: str) -> dict[str, Any]:
+    """The manifest for an architecture out of an index; a manifest is taken as it is."""
+    told = layout.document(root)
+    for entry in told.get("manifests") or ():
+        one = Descriptor.of(entry)
+        if (one.platform.get("os"), one.platform.get("architecture")) == ("linux", arch):
+            return layout.document(one)
+    return told
+
+
+def _base(layout: Layout, image: str, layers: tuple[Descriptor, ...], variables: list[str] | None) -> Base:
+    environment = dict(entry.split("=", 1) for entry in variables or [])
+    python = ".".join(environment.get("PYTHON_VERSION", "").split(".")[:2]) or _python_of(layout, layers)
     if not python:
-        python = _ask_python(client, image)
+        raise PackagingFailed(image=image, why="there is no python3 in it")
     return Base(image, python, layers, environment)
+
+
+def _python_of(layout: Layout, layers: tuple[Descriptor, ...]) -> str:
+    """The version of the interpreter that the layers hold, such as 3.11; the uppermost layer counts."""
+    for one in reversed(layers):
+        try:
+            with tarfile.open(layout.path(one.digest)) as archive:
+                found = [match[1] for member in archive if (match := PYTHON.match(member.name))]
+        except tarfile.TarError as error:
+            raise PackagingFailed(image=one.digest, why=f"a layer is no tar file: {error}") from error
+        if found:
+            return found[-1]
+    return ""
 
 
 def _reference(image: str) -> tuple[str, str]:
     name, colon, tag = image.rpartition(":")
     return (name, tag) if colon and "/" not in tag else (image, "latest")
-
-
-def _ask_python(client: "docker.DockerClient", image: str) -> str:
-    """The version that an image's python3 says of itself."""
-    from docker.errors import DockerException
-
-    program = "import sys; print('%d.%d' % sys.version_info[:2])"
-    try:
-        said = client.containers.run(
-            image, ["-c", program], entrypoint="python3", network_mode="none", remove=True
-        )
-    except DockerException as error:
-        raise PackagingFailed(image=image, why=f"no python3 in it: {error}") from error
-    return str(said.decode().strip())
 
 
 def _layers(client: "docker.DockerClient", layout: Layout, facts: dict[str, Any]) -> tuple[Descriptor, ...]:
@@ -144,9 +175,33 @@ def _keep(layout: Layout, archive: tarfile.TarFile, name: str) -> Descriptor:
     source = archive.extractfile(name)
     if source is None:
         raise PackagingFailed(image=name, why="a layer is missing in the engine's archive")
-    packed = source.read(2) == b"\x1f\x8b"
-    source.seek(0)
-    with layout.writing() as writer, gzip.open(source) if packed else source as stream:
-        while part := stream.read(1 << 20):
-            writer.write(part)
+    with layout.writing() as writer:
+        _unpack(source, writer)
     return Descriptor(LAYER, writer.digest(), writer.size)
+
+
+def _unpacked(layout: Layout, packed: Descriptor, diff_id: str) -> Descriptor:
+    """A registry's layer as an uncompressed blob; ContentCorrupted when it is not what the config lists."""
+    known = layout.path(diff_id)
+    if not known.exists():
+        with layout.path(packed.digest).open("rb") as source, layout.writing() as writer:
+            _unpack(source, writer)
+            if writer.digest() != diff_id:
+                raise ContentCorrupted(what=packed.digest, expected=diff_id, got=writer.digest())
+    return Descriptor(LAYER, diff_id, known.stat().st_size)
+
+
+def _unpack(source: IO[bytes], writer: BlobWriter) -> None:
+    """Copy a layer, uncompressed; refuses what is packed otherwise than with gzip, and what has no end."""
+    start = source.read(4)
+    source.seek(0)
+    if start == b"\x28\xb5\x2f\xfd":
+        raise PackagingFailed(image="base", why="a layer is packed with zstd, which cannot be read here")
+    try:
+        with gzip.open(source) if start.startswith(b"\x1f\x8b") else source as stream:
+            while part := stream.read(PART):
+                writer.write(part)
+                if writer.size > LARGEST_LAYER:
+                    raise PackagingFailed(image="base", why=f"a layer is larger than {LARGEST_LAYER} bytes")
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise PackagingFailed(image="base", why=f"a layer is broken: {error}") from error

@@ -3,6 +3,9 @@
 Only an interpreter of the image's own Python can make them; where none is at hand the image goes without.
 Sources are not consulted at run time (unchecked hashes), hash seeds are fixed, and one process compiles
 in sorted order, so the bytes are the same each time.
+
+The server's own modules keep their sources; of others the compiled form alone is enough, which an
+interpreter loads as fast. Tracebacks still name file and line, only the line's text is missing.
 """
 
 import functools
@@ -12,14 +15,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from deployer.packager.layers import Entry, Tree, file
+from deployer.packager.layers import Tree, file
 
 COMPILE = """
 import compileall, pathlib, py_compile, sys
-root = pathlib.Path(sys.argv[1])
+root, legacy = pathlib.Path(sys.argv[1]), sys.argv[2] == "alone"
 for source in sorted(root.rglob("*.py")):
     compileall.compile_file(
-        source, stripdir=str(root), prependdir="/", quiet=2,
+        source, stripdir=str(root), prependdir="/", quiet=2, legacy=legacy,
         invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
     )
 """
@@ -46,6 +49,16 @@ def identity(python: str) -> str:
 
 def compiled(tree: Tree, python: str) -> Tree:
     """The compiled modules of a tree's Python files, at their places beside them."""
+    return _compile(tree, python, "beside")
+
+
+def sourceless(tree: Tree, python: str) -> Tree:
+    """The tree with compiled modules in place of its Python files; what cannot be compiled stays a source."""
+    modules = _compile(tree, python, "alone")
+    return {path: entry for path, entry in tree.items() if f"{path}c" not in modules} | modules
+
+
+def _compile(tree: Tree, python: str, place: str) -> Tree:
     found = interpreter(python)
     if not found:
         return {}
@@ -57,14 +70,10 @@ def compiled(tree: Tree, python: str) -> Tree:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(entry.read())
         subprocess.run(  # noqa: S603 (an interpreter found by its name)
-            [found, "-S", "-c", COMPILE, folder],
+            [found, "-S", "-c", COMPILE, folder, place],
             env={"PYTHONHASHSEED": "0", "PATH": "/usr/bin:/bin"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
         )
-        return {str(path.relative_to(root)): _kept(path) for path in sorted(root.rglob("*.pyc"))}
-
-
-def _kept(path: Path) -> Entry:
-    return file(path.read_bytes())
+        return {str(path.relative_to(root)): file(path.read_bytes()) for path in sorted(root.rglob("*.pyc"))}

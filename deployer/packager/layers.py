@@ -11,8 +11,11 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
+from deployer.errors import PackagingFailed
+from deployer.packager import elf
 from deployer.packager.layout import BlobWriter, Descriptor, Layout
 
 LAYER = "application/vnd.oci.image.layer.v1.tar"
@@ -30,13 +33,22 @@ class Entry:
 Tree = dict[str, Entry]
 """Entries by path, without a leading slash."""
 
-# Of the packages, what a server never loads: sources of extensions, test suites, tools, type stubs.
+# Of the packages, what a server never loads: sources of extensions, test suites, tools, type stubs; parts of
+# numpy and Pillow that it does not import, with the libraries for them; onnxruntime's library for C programs,
+# which is a second copy of what its Python module holds.
 NEVER_LOADED = re.compile(
     r"(^|/)(tests?|_examples|examples|include|__pycache__)/"
-    r"|\.(pyi|pyx|pxd|c|h|a|lib)$|\.dist-info/(RECORD|WHEEL|INSTALLER|direct_url\.json|sboms/)"
-    r"|^numpy/(f2py|distutils)/"
-    r"|^onnxruntime/(transformers|quantization|tools|datasets|backend)/"
+    r"|\.(pyi|pyx|pxd|c|h|a|lib)$|\.dist-info/(RECORD|WHEEL|INSTALLER|direct_url\.json)$"
+    r"|^numpy/(f2py|distutils|testing|_pyinstaller)/"
+    r"|^numpy/_core/(_simd|_(multiarray|rational|struct_ufunc|operand_flag|umath)_tests)\."
+    r"|^PIL/_(avif|imagingcms|imagingft|imagingmath|imagingmorph|imagingtk)\."
+    r"|^pillow\.libs/lib(avif|brotlicommon|brotlidec|freetype|harfbuzz|lcms2|png16)-"
+    r"|^onnxruntime/(transformers|quantization|tools|datasets|backend)/|^onnxruntime/capi/libonnxruntime\.so"
 )
+# And these, where numpy itself loads them only when asked for: since its second version.
+LOADED_LATE = re.compile(r"^numpy/(ma|polynomial|random)/")
+SECOND_NUMPY = "numpy/_core/__init__.py"
+SHARED_OBJECT = re.compile(r"\.so(\.[0-9.]+)?$")
 
 
 def file(data: bytes, mode: int = 0o644) -> Entry:
@@ -46,6 +58,7 @@ def file(data: bytes, mode: int = 0o644) -> Entry:
 
 def _wheel_members(archive: zipfile.ZipFile) -> Iterator[tuple[str, zipfile.ZipInfo]]:
     """Members with the path that an installer would give them; scripts and headers are left out."""
+    lean = SECOND_NUMPY in archive.NameToInfo
     for info in archive.infolist():
         path = info.filename
         if info.is_dir():
@@ -54,18 +67,34 @@ def _wheel_members(archive: zipfile.ZipFile) -> Iterator[tuple[str, zipfile.ZipI
             kind, _, path = path.split(".data/", 1)[1].partition("/")
             if kind not in {"purelib", "platlib"}:
                 continue
-        if not NEVER_LOADED.search(path):
+        if not (NEVER_LOADED.search(path) or (lean and LOADED_LATE.search(path))):
             yield path, info
 
 
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    data = archive.read(info)
+    return elf.shorn(data) if SHARED_OBJECT.search(info.filename) else data
+
+
 def from_wheels(wheels: Iterable[Path], prefix: str, stack: ExitStack) -> Tree:
-    """What installing these wheels would put into a folder; `stack` keeps the archives open."""
+    """What of these wheels, installed into a folder, a server loads; `stack` keeps the archives open.
+
+    Wheels hold no links, so a library under several names is in them several times: here it is once.
+    """
     tree: Tree = {}
     for wheel in sorted(wheels):
         archive = stack.enter_context(zipfile.ZipFile(wheel))
-        for path, info in _wheel_members(archive):
-            mode = 0o755 if (info.external_attr >> 16) & 0o111 else 0o644
-            tree[f"{prefix}/{path}"] = Entry(mode, lambda a=archive, i=info: a.read(i))  # type: ignore[misc]
+        libraries: dict[tuple[PurePosixPath, int, int], zipfile.ZipInfo] = {}
+        for path, info in sorted(_wheel_members(archive), key=lambda member: member[0]):
+            place = PurePosixPath(path)
+            first = info
+            if SHARED_OBJECT.search(path):
+                first = libraries.setdefault((place.parent, info.CRC, info.file_size), info)
+            if first is not info and archive.read(first) == archive.read(info):
+                tree[f"{prefix}/{path}"] = Entry(link=PurePosixPath(first.filename).name)
+            else:
+                mode = 0o755 if (info.external_attr >> 16) & 0o111 else 0o644
+                tree[f"{prefix}/{path}"] = Entry(mode, partial(_member, archive, info))
     return tree
 
 
@@ -80,7 +109,10 @@ def with_parents(tree: Tree) -> Tree:
 
 
 def write_tar(tree: Tree, out: BlobWriter | io.BytesIO) -> None:
-    """Write the tree; the same tree gives the same bytes."""
+    """Write the tree; the same tree gives the same bytes. Refuses paths that lead out of it."""
+    astray = [path for path in tree if path.startswith("/") or ".." in PurePosixPath(path).parts]
+    if astray:
+        raise PackagingFailed(image="layer", why=f"a path leads out of it: {astray[0]}")
     with tarfile.open(fileobj=out, mode="w|", format=tarfile.GNU_FORMAT) as archive:  # type: ignore[call-overload]
         for path, entry in sorted(with_parents(tree).items()):
             info = tarfile.TarInfo(path)

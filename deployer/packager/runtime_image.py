@@ -1,35 +1,41 @@
-"""The image that all deployments share: base, packages and server; the model is mounted into it.
+"""The image that servers run in: base, packages and server; the model is mounted into it, or a layer more.
 
-Made once per change of its inputs, however many start at the same time; after that, knowing that the
-engine has it takes milliseconds.
+Each part is a layer of its own, made once per change of its inputs. The image that all deployments of a home
+share holds what any task needs; made once however many start at the same time, and after that, knowing
+that the engine has it takes milliseconds.
 """
 
 import contextlib
 import hashlib
+import shutil
 import time
-from collections.abc import Mapping
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from deployer.errors import PackagingFailed
+from deployer.errors import DiskFull, PackagingFailed
 from deployer.packager import base as bases
-from deployer.packager import bytecode, engine, wheels
+from deployer.packager import bytecode, engine, wheels, wheels_devices
 from deployer.packager.base import Base
-from deployer.packager.image import Image, assemble
-from deployer.packager.layers import Tree, file, from_wheels, layer
-from deployer.packager.layout import Descriptor, Layout
-from deployer.spec import Progress
+from deployer.packager.image import Image, assemble, read_image
+from deployer.packager.layers import NEVER_LOADED, Tree, file, from_wheels, layer
+from deployer.packager.layout import NO_ROOM, Descriptor, Layout
+from deployer.spec import Progress, silent
 
 if TYPE_CHECKING:
     import docker
 
 REPOSITORY = "opc-market/runtime"
-FORM = 2  # counts up when the image's form changes
+FORM = 3  # counts up when the image's form changes
 PACKAGE = Path(__file__).parents[1]
 STEPS = 4
+CPU = "cpu"
+FORSAKEN = 3600  # seconds after which nobody writes on
 USER = "65532:65532"
 SETTINGS = {
     "User": USER,
@@ -57,17 +63,19 @@ def digests(contents: Mapping[str, bytes]) -> dict[str, str]:
     return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
 
 
-def _packages(layout: Layout, cache: Path, base: Base, arch: str) -> Descriptor:
-    fetched = wheels.fetch(cache / "wheels", base.python, arch)
-    contents = digests({path.name: path.read_bytes() for path in fetched})
+def _packages(layout: Layout, base: Base, files: Sequence[Path]) -> Descriptor:
+    contents = digests({path.name: path.read_bytes() for path in files})
+    key = ["packages", FORM, NEVER_LOADED.pattern, contents, bytecode.identity(base.python)]
     with ExitStack() as stack:
 
         def make() -> Tree:
-            tree = from_wheels(fetched, "app/site", stack)
-            return tree | bytecode.compiled(tree, base.python)
+            return bytecode.sourceless(from_wheels(files, "app/site", stack), base.python)
 
-        key = ["packages", FORM, contents, bytecode.identity(base.python)]
-        return layer(layout, key, make)
+        try:
+            return layer(layout, key, make)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            why = f"a wheel in {files[0].parent} is broken ({error}); remove it, and it is fetched again"
+            raise PackagingFailed(image="packages", why=why) from error
 
 
 def _server(layout: Layout, base: Base, sources: Mapping[str, bytes]) -> Descriptor:
@@ -78,17 +86,45 @@ def _server(layout: Layout, base: Base, sources: Mapping[str, bytes]) -> Descrip
     return layer(layout, ["server", FORM, digests(sources), bytecode.identity(base.python)], make)
 
 
+def runtime_layers(
+    layout: Layout,
+    cache: Path,
+    base: Base,
+    arch: str,
+    *,
+    device: str = CPU,
+    tasks: frozenset[str] | None = None,
+    progress: Progress = silent,
+    sources: Mapping[str, bytes] | None = None,
+) -> tuple[Descriptor, ...]:
+    """The layers below a model, from the bottom: base, packages (those that the tasks need), server.
+
+    `sources` are those of the server, read already. Several may be made at once, in threads or processes.
+    """
+    progress(1, STEPS, "packages")
+    wanted = wheels.wanted(tasks, None if device == CPU else wheels_devices.packages(device))
+    everything = {name: version for group in wanted.values() for name, version in group.items()}
+    fetched = dict(
+        zip(everything, wheels.fetch(cache / "wheels", base.python, arch, everything), strict=True)
+    )
+    packages = [_packages(layout, base, [fetched[name] for name in group]) for group in wanted.values()]
+    progress(2, STEPS, "server")
+    server = _server(layout, base, server_sources() if sources is None else sources)
+    return (*base.layers, *packages, server)
+
+
+def settings(base: Base, device: str = CPU) -> dict[str, Any]:
+    """The part of an image's config that says how it runs."""
+    environment = {**base.environment, **ENVIRONMENT, **wheels_devices.environment(device)}
+    return {**SETTINGS, "Env": [f"{name}={value}" for name, value in environment.items()]}
+
+
 def build(
     layout: Layout, cache: Path, base: Base, sources: Mapping[str, bytes], arch: str, progress: Progress
 ) -> Image:
-    """The image in the layout, under its tag; the same inputs give the same digest."""
-    progress(1, STEPS, "packages")
-    packages = _packages(layout, cache, base, arch)
-    progress(2, STEPS, "server")
-    server = _server(layout, base, sources)
-    environment = {**base.environment, **ENVIRONMENT}
-    settings = {**SETTINGS, "Env": [f"{name}={value}" for name, value in environment.items()]}
-    image = assemble(layout, (*base.layers, packages, server), settings, arch=arch)
+    """The image for all tasks in the layout, under its tag; the same inputs give the same digest."""
+    layers = runtime_layers(layout, cache, base, arch, progress=progress, sources=sources)
+    image = assemble(layout, layers, settings(base), arch=arch)
     layout.tag(image.manifest, image.tag(REPOSITORY))
     return image
 
@@ -111,52 +147,79 @@ def ensure_runtime_image(
     try:
         layout = Layout(root)
         sources = server_sources()
-        inputs = ["runtime", FORM, base, arch, wheels.versions(), digests(sources)]
+        inputs = inputs_of(base, arch, sources)
         known = layout.recall(inputs)
         if known and engine.has(client, known["tag"]):
             progress(STEPS, STEPS, known["tag"])
             return str(known["tag"])
         with FileLock(str(root / ".lock")):
-            return _make(client, home, layout, inputs, sources, progress)
+            image = _make(layout, home / "cache", inputs, sources, progress, client)
+            tag = image.tag(REPOSITORY)
+            if not engine.has(client, tag):  # whoever held the lock may have loaded it meanwhile
+                progress(3, STEPS, "load")
+                engine.load(client, layout, image, tag)
     except OSError as error:
+        if error.errno in NO_ROOM:
+            raise DiskFull(path=str(home), needed=0, free=shutil.disk_usage(home).free) from error
         raise PackagingFailed(image=REPOSITORY, why=str(error)) from error
-
-
-def _make(
-    client: "docker.DockerClient",
-    home: Path,
-    layout: Layout,
-    inputs: list[Any],
-    sources: Mapping[str, bytes],
-    progress: Progress,
-) -> str:
-    wanted, arch = inputs[2:4]
-    # Whoever held the lock may have made it meanwhile.
-    known = layout.recall(inputs)
-    if known and engine.has(client, known["tag"]):
-        return str(known["tag"])
-    _sweep(layout.root)
-    progress(0, STEPS, "base")
-    cache = home / "cache"
-    name = bases.choose(client, wanted)
-    if name == bases.ASSEMBLED:
-        base = bases.assembled(layout, cache, arch)
-    else:
-        base = bases.from_engine(client, layout, name, progress)
-    image = build(layout, cache, base, sources, arch, progress)
-    tag = image.tag(REPOSITORY)
-    progress(3, STEPS, "load")
-    if not engine.has(client, tag):
-        engine.load(client, layout, image, tag)
-    layout.remember(inputs, {"tag": tag, "digest": image.config.digest, "base": base.name})
     progress(STEPS, STEPS, tag)
     return tag
 
 
-def _sweep(root: Path) -> None:
-    """Remove what a killed build left half-written; under the lock, and old enough to be nobody's."""
-    for pattern in (".blob-*", ".file-*"):
-        for path in root.glob(pattern):
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > 3600:
-                    path.unlink()
+def inputs_of(base: str, arch: str, sources: Mapping[str, bytes]) -> list[Any]:
+    """What decides the runtime image of this release of the shop, as far as it is known beforehand."""
+    return ["runtime", FORM, base, arch, wheels.versions(), digests(sources)]
+
+
+def make(layout: Layout, cache: Path, base: str, arch: str, progress: Progress = silent) -> Image:
+    """The runtime image in the layout, with no engine: to be carried to where one is."""
+    sources = server_sources()
+    with FileLock(str(layout.root / ".lock")):
+        return _make(layout, cache, inputs_of(base, arch, sources), sources, progress)
+
+
+def adopt(layout: Layout, image: Image, bases: Sequence[str], arch: str) -> None:
+    """Take an image that was made elsewhere, by this release of the shop, for the one of these bases."""
+    tag = image.tag(REPOSITORY)
+    layout.tag(image.manifest, tag)
+    sources = server_sources()
+    for base in bases:
+        layout.remember(inputs_of(base, arch, sources), {"tag": tag, "digest": image.config.digest})
+
+
+def _make(
+    layout: Layout,
+    cache: Path,
+    inputs: list[Any],
+    sources: Mapping[str, bytes],
+    progress: Progress,
+    client: "docker.DockerClient | None" = None,
+) -> Image:
+    """The image as it was made before, if it is whole, or made now; called under the lock."""
+    # Whoever held the lock may have made it meanwhile, or it was carried here with all its layers.
+    if (known := layout.recall(inputs)) and (image := _whole(layout, known["tag"])):
+        return image
+    wanted, arch = inputs[2:4]
+    _sweep(layout.root, cache)
+    progress(0, STEPS, "base")
+    base = bases.find(layout, cache, wanted, arch, progress, client)
+    image = build(layout, cache, base, sources, arch, progress)
+    layout.remember(inputs, {"tag": image.tag(REPOSITORY), "digest": image.config.digest, "base": base.name})
+    return image
+
+
+def _whole(layout: Layout, tag: str) -> Image | None:
+    manifest = layout.tagged(tag)
+    if manifest is None or not layout.has(manifest):
+        return None
+    image = read_image(layout, manifest)
+    return image if all(map(layout.has, image.layers)) else None
+
+
+def _sweep(root: Path, cache: Path) -> None:
+    """Remove what killed builds left half-written; under the lock, and old enough to be nobody's."""
+    left = [*root.glob(".blob-*"), *root.glob(".file-*"), *cache.glob("wheels/*/.fetch-*")]
+    for path in [*left, *cache.glob("debian*/.apt-*")]:
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > FORSAKEN:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -13,7 +13,8 @@ import pytest
 
 from deployer.errors import PackagingFailed
 from deployer.packager import bytecode, debian
-from deployer.packager.image import archive, assemble
+from deployer.packager.archive import stream
+from deployer.packager.image import assemble
 from deployer.packager.layers import Entry, file, from_wheels, layer, write_tar
 from deployer.packager.layout import Layout
 
@@ -38,6 +39,12 @@ def test_a_layer_depends_on_its_content_alone() -> None:
     assert list(members) == ["app", "app/a", "app/b", "bin", "tmp"]
     assert members["app/a"] == (0o755, 0, 0, tarfile.REGTYPE)
     assert members["tmp"] == (0o1777, 0, 0, tarfile.DIRTYPE)
+
+
+@pytest.mark.parametrize("path", ["../etc/passwd", "app/../../etc/passwd", "/etc/passwd"])
+def test_a_path_that_leads_out_is_refused(path: str) -> None:
+    with pytest.raises(PackagingFailed, match="leads out"):
+        tar_of({path: file(b"x")})
 
 
 def test_a_layer_is_made_once(tmp_path: Path) -> None:
@@ -84,7 +91,7 @@ def test_the_archive_leaves_out_what_the_engine_has(tmp_path: Path) -> None:
     image = assemble(layout, layers, {}, arch="arm64")
 
     def names(skip: set[str]) -> list[str]:
-        with tarfile.open(fileobj=io.BytesIO(b"".join(archive(layout, image, "x:1", skip)))) as read:
+        with tarfile.open(fileobj=io.BytesIO(b"".join(stream(layout, image, "x:1", skip)))) as read:
             return read.getnames()
 
     assert len(names(set())) - len(names({layers[0].digest})) == 1
@@ -115,6 +122,34 @@ def test_wheels_are_unpacked_as_an_installer_would_but_for_what_no_server_loads(
         }
 
 
+@pytest.mark.parametrize(("core", "kept"), [("core", True), ("_core", False)])
+def test_what_only_the_first_numpy_loads_at_once_is_left_to_it(tmp_path: Path, core: str, kept: bool) -> None:
+    wheel = tmp_path / "numpy-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as out:
+        for name in ("numpy/random/__init__.py", f"numpy/{core}/__init__.py"):
+            out.writestr(name, "x = 1\n")
+    with ExitStack() as stack:
+        assert ("site/numpy/random/__init__.py" in from_wheels([wheel], "site", stack)) == kept
+
+
+def test_a_library_under_several_names_is_kept_once(tmp_path: Path) -> None:
+    wheel = tmp_path / "thing-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as out:
+        for name in ("a/libx.so.1.2", "a/libx.so", "a/libx.so.1", "b/libx.so"):
+            out.writestr(f"thing/{name}", b"library")
+        out.writestr("thing/a/liby.so", b"another")
+    with ExitStack() as stack:
+        tree = from_wheels([wheel], "site", stack)
+    links = {path.removeprefix("site/thing/"): entry.link for path, entry in tree.items()}
+    assert links == {
+        "a/libx.so": "",
+        "a/libx.so.1": "libx.so",
+        "a/libx.so.1.2": "libx.so",
+        "a/liby.so": "",
+        "b/libx.so": "",
+    }
+
+
 def test_compiled_modules_are_the_same_each_time() -> None:
     tree = {"app/a.py": file(b"x = {'a', 'b', 'c'}\ndef f(y): return y in {'k', 'l', 'm'}\n")}
     own = ".".join(map(str, __import__("sys").version_info[:2]))
@@ -124,6 +159,15 @@ def test_compiled_modules_are_the_same_each_time() -> None:
         entry.read() for entry in second.values() if entry.read
     ]
     assert bytecode.compiled(tree, "3.3") == {} and bytecode.identity("3.3") == ""
+
+
+def test_sources_give_way_to_their_compiled_form_where_there_is_one() -> None:
+    own = ".".join(map(str, __import__("sys").version_info[:2]))
+    tree = {"app/a.py": file(b"x = 1\n"), "app/broken.py": file(b"x = \n"), "app/b.txt": file(b"b")}
+    assert set(bytecode.sourceless(tree, own)) == {"app/a.pyc", "app/broken.py", "app/b.txt"}
+    module = bytecode.sourceless(tree, own)["app/a.pyc"].read
+    assert module and b"/app/a.py" in module()  # tracebacks name the place in the image
+    assert bytecode.sourceless(tree, "3.3") == tree
 
 
 def ar(*members: tuple[str, bytes]) -> bytes:
@@ -144,7 +188,10 @@ def test_debian_packages_are_read_without_dpkg(tmp_path: Path) -> None:
     }
     package = tmp_path / "python3.11-minimal_3.11.2_amd64.deb"
     content = lzma.compress(tar_of(tree))
-    package.write_bytes(ar(("debian-binary", b"2.0\n"), ("control.tar.xz", b"odd"), ("data.tar.xz", content)))
+    control = lzma.compress(tar_of({"./control": file(b"Package: python3.11-minimal\n")}))
+    package.write_bytes(
+        ar(("debian-binary", b"2.0\n"), ("control.tar.xz", control), ("data.tar.xz", content))
+    )
     root = debian.root_tree([package])
     python = root["usr/bin/python3.11"]
     assert python.read and python.read() == b"elf" and python.mode == 0o755

@@ -1,6 +1,5 @@
 """The runtime image in a real engine: made once, the same everywhere, loaded layer by layer."""
 
-import json
 import threading
 import time
 from pathlib import Path
@@ -10,8 +9,8 @@ import pytest
 
 from deployer.errors import PackagingFailed
 from deployer.packager import engine
-from deployer.packager.image import Image
-from deployer.packager.layout import Descriptor, Layout
+from deployer.packager.image import Image, read_image
+from deployer.packager.layout import Layout
 from deployer.packager.runtime_image import REPOSITORY, ensure_runtime_image
 from deployer.spec import silent
 
@@ -33,15 +32,10 @@ def tag(client: docker.DockerClient, image_home: Path) -> str:
 
 
 def image_of(layout: Layout, tag: str) -> Image:
-    """The image of a layout by the name of its config."""
-    index = json.loads((layout.root / "index.json").read_bytes())
-    for entry in index["manifests"]:
-        if entry["annotations"]["org.opencontainers.image.ref.name"] == tag:
-            manifest = json.loads(layout.path(entry["digest"]).read_bytes())
-            parts = [Descriptor(d["mediaType"], d["digest"], d["size"]) for d in manifest["layers"]]
-            config = Descriptor(*(manifest["config"][key] for key in ("mediaType", "digest", "size")))
-            return Image(Descriptor(entry["mediaType"], entry["digest"], entry["size"]), config, tuple(parts))
-    raise AssertionError(f"{tag} is not in the layout")
+    """The image of a layout by its name there."""
+    manifest = layout.tagged(tag)
+    assert manifest, f"{tag} is not in the layout"
+    return read_image(layout, manifest)
 
 
 def test_the_server_and_all_it_needs_can_be_imported_in_it(client: docker.DockerClient, tag: str) -> None:
