@@ -19,6 +19,7 @@ from deployer.server.http import Request, Response, json_response, read_form, re
 from deployer.server.metrics import Metrics
 from deployer.server.predictor import Predictor, ReadsCsv
 from deployer.server.problems import Problem
+from deployer.server.providers import Device
 
 DEADLINE = 900.0  # seconds for an answer, the wait for its turn included; the gateway waits as long
 
@@ -47,6 +48,7 @@ class App:
         key: str = "",
         load_seconds: float = 0.0,
         deadline: float = DEADLINE,
+        device: Device | None = None,
     ) -> None:
         self.predictor = predictor
         self.name = name
@@ -55,7 +57,8 @@ class App:
         self.stopping = False
         self.deadline = deadline
         self.threads = threads
-        self.metrics = Metrics(load_seconds, name)
+        self.device = device or Device()
+        self.metrics = Metrics(load_seconds, name, self.device)
         self.routes = self._routes()
         # The same with this model's name in it: one look for the usual request.
         self.paths = {_path(pattern, name): route for pattern, route in self.routes.items()}
@@ -77,7 +80,7 @@ class App:
 
     def _routes(self) -> dict[str, Route]:
         model, predictor, name = "/v2/models/{model}", self.predictor, self.name
-        protocol = openinference.OpenInference(name, predictor)
+        protocol = openinference.OpenInference(name, predictor, self.device)
         told: dict[str, Callable[[Request], Response]] = {
             "/healthz": self._ready,
             "/metrics": self._metrics,

@@ -8,7 +8,6 @@ it gave others; runs of other lengths are filled up only after the same was seen
 """
 
 import logging
-import os
 import re
 import threading
 from collections.abc import Hashable, Mapping, Sequence
@@ -24,9 +23,6 @@ from deployer.server.signature import Array, signature, specs
 
 if TYPE_CHECKING:
     import onnxruntime
-
-# The wheels report usage to their maker unless this is set before the import.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 Outputs = dict[str, Array]
 

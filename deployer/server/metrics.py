@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deployer.server.providers import Device
+
 if TYPE_CHECKING:
     from deployer.server.batching import Scheduler
 
@@ -45,9 +47,10 @@ class Histogram:
 class Metrics:
     """Requests by route and status, their latencies, what is in flight, tokens, and the process itself."""
 
-    def __init__(self, load_seconds: float, model: str) -> None:
+    def __init__(self, load_seconds: float, model: str, device: Device) -> None:
         self.load_seconds = load_seconds
         self.model = model
+        self.device = device
         self.started = time.time()
         self.requests: Counter[tuple[str, int]] = Counter()
         self.latency: dict[str, Histogram] = defaultdict(lambda: Histogram(BUCKETS))
@@ -72,6 +75,7 @@ class Metrics:
         lines += _single("market_queue_length", "gauge", "Inferences waiting or running.", queued)
         lines += _single("market_tokens_total", "counter", "Tokens read by the model.", self.tokens)
         lines += _single("market_model_load_seconds", "gauge", "Time to load the model.", self.load_seconds)
+        lines += self._placement()
         lines += _process(self.started)
         return "\n".join(lines) + "\n"
 
@@ -97,6 +101,16 @@ class Metrics:
                 f'gen_ai_request_model="{self.model}",gen_ai_token_type="input"'
             )
             lines += histogram.lines(name, labels)
+        return lines
+
+    def _placement(self) -> list[str]:
+        name = "market_execution_provider"
+        lines = _head(f"{name}_info", "gauge", "The device, and the execution provider asked for it.")
+        lines.append(f'{name}_info{{device="{self.device.id}",provider="{self.device.provider}"}} 1')
+        if self.device.nodes:
+            lines += _head(f"{name}_nodes", "gauge", "Nodes of the graphs by the provider that runs them.")
+        for provider, count in sorted(self.device.nodes.items()):
+            lines.append(f'{name}_nodes{{provider="{provider}"}} {count}')
         return lines
 
     def _batches(self) -> list[str]:

@@ -2,8 +2,7 @@
 
 import json
 import logging
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +10,11 @@ import numpy as np
 
 from deployer.server.errors import BadModel
 from deployer.server.graph import ROWS, Graph
+from deployer.server.providers import Device
 from deployer.server.signature import Array
 
 if TYPE_CHECKING:
     import onnxruntime
-
-# The wheels report usage to their maker unless this is set before the import.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 MANIFEST = "manifest.json"
 
@@ -32,10 +29,14 @@ class Model:
     manifest: dict[str, Any]
     threads: int = 1
     prepared: Path | None = None
-    """Folder that may hold the graphs in the form prepared for this machine."""
+    """Folder that may hold the graphs in the form prepared for this machine's processor."""
+    device: Device = field(default_factory=Device)
+    """Where the graphs run."""
 
     @classmethod
-    def open(cls, folder: Path, threads: int = 1, prepared: Path | None = None) -> "Model":
+    def open(
+        cls, folder: Path, threads: int = 1, prepared: Path | None = None, device: Device | None = None
+    ) -> "Model":
         """Read the manifest; refuses a folder without a readable one."""
         try:
             manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -43,7 +44,7 @@ class Model:
             raise BadModel(f"{MANIFEST} cannot be read: {error}") from error
         if not isinstance(manifest, dict):
             raise BadModel(f"{MANIFEST} is not a JSON object")
-        return cls(folder, manifest, threads, prepared)
+        return cls(folder, manifest, threads, prepared, device or Device())
 
     @property
     def task(self) -> str:
@@ -94,23 +95,30 @@ class Model:
             raise BadModel(f"options.max_batch is {rows!r}, not a number of rows")
         if joins is not None and not isinstance(joins, bool):
             raise BadModel(f"options.batching is {joins!r}, neither true nor false")
-        session = self._session(role, self.threads if exclusive else 1)
+        session = self._session(role, exclusive)
         return Graph(session, rows=rows, joins=joins, exclusive=exclusive, role=role)
 
-    def _session(self, role: str, threads: int) -> "onnxruntime.InferenceSession":
+    def _session(self, role: str, exclusive: bool) -> "onnxruntime.InferenceSession":
         """A session with explicit threads and no spinning (spinning doubles the CPU)."""
-        import onnxruntime as ort
-
-        providers = ["CPUExecutionProvider"]
+        threads, streams = (self.threads, 1) if exclusive else (1, self.threads)
         path = self.path(role)
-        if self.prepared is not None and (ready := self.prepared / f"{role}.onnx").is_file():
+        if (ready := self._prepared(role)) is not None:
+            import onnxruntime as ort
+
             settings = session_options(threads)
             settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
             try:
-                return ort.InferenceSession(str(ready), settings, providers=providers)
+                return self.device.open(ready, settings)
             except Exception as error:
                 log.warning("prepared graph cannot be used", extra={"role": role, "cause": str(error)[:300]})
-        return ort.InferenceSession(str(path), session_options(threads), providers=providers)
+        return self.device.open(path, session_options(threads), threads=threads, streams=streams)
+
+    def _prepared(self, role: str) -> Path | None:
+        """The graph in the form for this processor; other devices compile the graph as it came."""
+        if self.prepared is None or not self.device.is_processor:
+            return None
+        ready = self.prepared / f"{role}.onnx"
+        return ready if ready.is_file() else None
 
 
 def session_options(threads: int) -> "onnxruntime.SessionOptions":

@@ -18,6 +18,7 @@ from deployer.server.errors import BadInput, Words
 from deployer.server.http import Request, Response, json_response, read_json
 from deployer.server.predictor import Predictor
 from deployer.server.problems import Problem
+from deployer.server.providers import Device
 from deployer.server.signature import Array, TensorSpec, signature
 
 VERSION = "1"
@@ -95,16 +96,24 @@ class InferRequest(msgspec.Struct):
 class OpenInference:
     """The protocol's routes for one predictor."""
 
-    def __init__(self, name: str, predictor: Predictor) -> None:
+    def __init__(self, name: str, predictor: Predictor, device: Device) -> None:
         self.name = name
         self.predictor = predictor
+        self.device = device
         self.inputs = {spec.name: spec for spec in predictor.inputs}
         self.outputs = {spec.name: spec for spec in predictor.outputs}
 
     def server_metadata(self, request: Request) -> Response:
-        """GET /v2."""
-        extensions = ["binary_tensor_data"]
-        return json_response({"name": "opc-market", "version": "0.1.0", "extensions": extensions})
+        """GET /v2; beyond the protocol it names the device and the provider that the model runs on."""
+        return json_response(
+            {
+                "name": "opc-market",
+                "version": "0.1.0",
+                "extensions": ["binary_tensor_data"],
+                "device": self.device.id,
+                "execution_provider": self.device.provider,
+            }
+        )
 
     def model_metadata(self, request: Request) -> Response:
         """GET /v2/models/{name}."""

@@ -26,6 +26,7 @@ from deployer.server.graph import Outputs, Run
 from deployer.server.http import to_json
 from deployer.server.model import Model
 from deployer.server.moderation import Moderation
+from deployer.server.providers import Device
 from deployer.server.signature import Array, TensorSpec
 
 T = TypeVar("T")
@@ -130,7 +131,9 @@ class JsonPredictor(ABC):
         """Let go of what is held."""
 
 
-def load(model_dir: Path, threads: int = 1, prepared: Path | None = None) -> Predictor:
+def load(
+    model_dir: Path, threads: int = 1, prepared: Path | None = None, device: Device | None = None
+) -> Predictor:
     """Load a model folder by its manifest's task; a task without a pipeline is served as tensors.
 
     Below `prepared` lie the graphs in the forms of the machines that they were prepared on.
@@ -139,7 +142,11 @@ def load(model_dir: Path, threads: int = 1, prepared: Path | None = None) -> Pre
         import onnxruntime
 
         prepared = prepared / machine.name(onnxruntime.__version__)
-    model = Model.open(model_dir, threads, prepared)
+    return of_model(Model.open(model_dir, threads, prepared, device))
+
+
+def of_model(model: Model) -> Predictor:
+    """Load an opened model folder."""
     name = model.task.replace("-", "_")
     if not re.fullmatch(r"[a-z0-9_]+", name):
         raise BadModel(f"not a task: {model.task!r}")

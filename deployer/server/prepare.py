@@ -3,7 +3,8 @@
 A session on such a graph starts in a fraction of the time, since nothing is optimised or packed any more,
 and maps its weights instead of copying them, so that replicas and restarts share them in the page cache.
 The form depends on ONNX Runtime and on the processor's abilities; both are in the machine's name, and a
-server that finds no folder of that name uses the graphs as they came.
+server that finds no folder of that name uses the graphs as they came. Other devices compile the graphs by
+themselves, so nothing is prepared for them.
 """
 
 import dataclasses
@@ -39,6 +40,8 @@ def _graphs(model: Model) -> list[str]:
 def _prepare_graph(model: Model, role: str, out: Path) -> dict[str, Any]:
     import onnxruntime as ort
 
+    if not model.device.is_processor:
+        return {"as_it_is": f"compiled by {model.device.provider}"}
     source = model.path(role)
     size = sum(path.stat().st_size for path in source.parent.glob(f"{source.stem}*"))
     if size < LEAST:

@@ -6,7 +6,6 @@ was wrong before, such as a network that was given another activation on its way
 self to the fifth digit.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -112,7 +111,6 @@ def check_labels(
 
 def runner(graph: Path) -> Run:
     """The graph in ONNX Runtime on one thread; raises ConversionFailed for what it does not load or run."""
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()

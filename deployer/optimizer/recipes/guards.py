@@ -3,16 +3,12 @@
 import contextlib
 import io
 import logging
-import os
 import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-# The wheels report usage to their maker unless this is set before the import.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 if TYPE_CHECKING:
     import onnxruntime
