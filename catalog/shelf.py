@@ -49,6 +49,7 @@ __all__ = [
     "fill_entry",
     "load_entries",
     "load_entry",
+    "mark_ready",
     "shelf_status",
     "wait_again",
     "waiting",
@@ -121,6 +122,17 @@ def wait_again(db: Session) -> list[str]:
     for item in items:
         item.state, item.done, item.error_code, item.error_facts = ShelfState.waiting, 0, "", {}
     return [item.id for item in items]
+
+
+def mark_ready(db: Session, name: str) -> None:
+    """Note that an entry's listing came from elsewhere, such as a bundle, and need not be fetched."""
+    entry = next((each for each in load_entries() if each.name == name), None)
+    if entry is None:
+        return
+    item = db.get(ShelfItem, entry.id) or ShelfItem(id=entry.id)
+    item.state, item.done, item.total = ShelfState.ready, entry.bytes, entry.bytes
+    item.error_code, item.error_facts = "", {}
+    db.add(item)
 
 
 def shelf_status(db: Session) -> ShelfStatus:

@@ -83,6 +83,41 @@ def fingerprint_of(public: Path) -> str:
     return hashlib.sha256(der).hexdigest()
 
 
+def sign_bytes(home: Path, data: bytes) -> bytes:
+    """The home's signature over bytes: ECDSA P-256, SHA-256, DER. The same bytes give the same signature."""
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    path = ensure_key(home)
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
+    except (OSError, ValueError, TypeError) as error:
+        raise SignatureInvalid(digest=path.name, why=f"no private key: {error}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise SignatureInvalid(digest=path.name, why="not a key on an elliptic curve")
+    return key.sign(data, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
+
+
+def verify_bytes(public: bytes, data: bytes, signature: bytes) -> None:
+    """Check a signature of `sign_bytes` with somebody's public key (PEM); raises SignatureInvalid."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    try:
+        key = serialization.load_pem_public_key(public)
+    except (ValueError, TypeError) as error:
+        raise SignatureInvalid(digest="key", why=f"no public key: {error}") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise SignatureInvalid(digest="key", why="not a key on an elliptic curve")
+    try:
+        key.verify(signature, data, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature as error:
+        raise SignatureInvalid(
+            digest=hashlib.sha256(data).hexdigest(), why="not signed with this key, or changed since"
+        ) from error
+
+
 def signature_path(home: Path, digest: str) -> Path:
     """Where the signature of the version with this digest lies."""
     return home / "signatures" / f"{digest.removeprefix('sha256:')}.json"

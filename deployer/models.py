@@ -61,6 +61,16 @@ class OptimizationState(StrEnum):
     failed = "failed"
 
 
+class PackageState(StrEnum):
+    """States of a package; a ready one has its file."""
+
+    pending = "pending"
+    building = "building"
+    ready = "ready"
+    failed = "failed"
+    cancelled = "cancelled"
+
+
 STEPS = ("fetch", "prepare", "package", "start", "health", "warm-up")
 
 
@@ -145,3 +155,33 @@ class Variant(DeployerTable, table=True):
     certificate: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     size: int = Field(sa_type=BigInteger)  # bytes of all its files
     created: datetime = Field(default_factory=utcnow)
+
+
+class Package(DeployerTable, table=True):
+    """One package of a version or variant for a terminal; the same wish again is the same row."""
+
+    __tablename__ = "package"
+    id: UUID = Field(default_factory=uuid4, primary_key=True)
+    key: str = Field(unique=True, max_length=64)  # of all that decides about its bytes; names its folder
+    listing: str = Field(index=True)  # vendor/name
+    version: str
+    version_digest: str  # sha256:… of the version's manifest
+    variant: str = Field(default="", index=True)  # digest of a Variant; "" takes the version as it came
+    task: str
+    terminal: str  # an id of deployer.terminals
+    device: str
+    platforms: list[str] = Field(default_factory=list, sa_type=JSON)  # linux/amd64 …; of images only
+    owner: UUID = Field(index=True)
+    revision: int = 1  # counts starts of the workflow: asking again for one that failed raises it
+    state: str = Field(default=PackageState.pending, index=True)
+    cancel: bool = False  # somebody asked to stop; the job looks here
+    steps: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSON)  # name, state, seconds
+    error_code: str = ""
+    error_facts: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    file_name: str = ""
+    media_type: str = ""
+    size: int = Field(default=0, sa_type=BigInteger)  # bytes of the file
+    digest: str = ""  # sha256:… of the file
+    facts: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # what its maker says of it
+    created: datetime = Field(default_factory=utcnow)
+    updated: datetime = Field(default_factory=utcnow)

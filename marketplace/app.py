@@ -28,11 +28,12 @@ from deployer.runtimes import Runtime
 from deployer.runtimes.docker import DockerRuntime
 from deployer.runtimes.folders import private_folder
 from deployer.runtimes.process import ProcessRuntime
-from marketplace import accounts, logs, optimizing, pages, problems, supervision, workflows
+from marketplace import accounts, logs, optimizing, packaging, pages, problems, supervision, workflows
 from marketplace.api import catalog as catalog_api
 from marketplace.api import deployments as deployments_api
 from marketplace.api import operations
 from marketplace.api import optimizations as optimizations_api
+from marketplace.api import packages as packages_api
 from marketplace.auth import SAFE, AnyRequest, provide_viewer, refuse_foreign
 from marketplace.db import migrate, open_engine, read_session, transaction, write_session
 from marketplace.errors import MarketError
@@ -138,7 +139,7 @@ def create_app(services: Services) -> Litestar:
     async def provide_services() -> Services:
         return services
 
-    apis = [catalog_api.router, deployments_api.router, optimizations_api.router]
+    apis = [catalog_api.router, deployments_api.router, optimizations_api.router, packages_api.router]
     handlers: list[Any] = [*operations.handlers, *apis, *pages.routers()]
     return Litestar(
         route_handlers=handlers,
@@ -178,6 +179,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     supervision.clear_leftovers(services)
     workflows.launch(services)
     await sync_to_thread(optimizing.launch, services)  # DBOS opens no queue on an event loop
+    await sync_to_thread(packaging.launch, services)
     with transaction(services.engine) as db:
         account = accounts.first_account(db)
         key = accounts.replace_home_key(db, account)

@@ -64,4 +64,34 @@ WORDS: dict[str, Words] = {
         _("{file}: {why}."),
         _("Nothing was installed. Make the bundle again, or copy it again."),
     ),
+    "unknown-terminal": Words(
+        400,
+        _("No such terminal"),
+        _("{terminal} is not one of: {known}."),
+        _("Choose one of these."),
+    ),
+    "unknown-package": Words(
+        404,
+        _("No such package"),
+        _("Nothing was packaged under {id}."),
+        _("Package it on the listing's page, or with: market package vendor/name."),
+    ),
+    "package-busy": Words(
+        409,
+        _("The package is in another state"),
+        _("It is {state}; this needs {wanted}."),
+        _("Wait until it ends, or cancel it first."),
+    ),
+    "package-gone": Words(
+        409,
+        _("There is no file to hand out"),
+        _("The package is {state}, and its file is not there."),
+        _("Package it again: what was made before is not made twice."),
+    ),
+    "packaging-cancelled": Words(
+        409,
+        _("The packaging was cancelled"),
+        _("Somebody asked it to stop."),
+        _("Begin again when you want it."),
+    ),
 }

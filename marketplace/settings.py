@@ -70,8 +70,8 @@ SETTINGS = (
     Setting(
         "runtime_base",
         "auto",
-        "Base of the runtime image: auto, debian, or an image name.",
-        "运行镜像的基础：auto、debian 或某个镜像名。",
+        "Base of images: auto (Debian packages where apt-get is, else python-slim), debian, or an image.",
+        "镜像的基础：auto（有 apt-get 时用 Debian 软件包，否则用 python-slim）、debian 或某个镜像名。",
     ),
     Setting(
         "replica_memory",

@@ -25,7 +25,7 @@ NAMESPACE = uuid.UUID("6a0cf0c8-3a52-5d0b-9c5e-0d6f6d61726b")  # of our serial n
 DEBIAN = re.compile(r"var/lib/dpkg/(status|status\.d/(?!.*\.md5sums)[^/]+)")
 WHEEL = re.compile(r".+\.dist-info/METADATA")
 LARGEST_RECORD = 16 << 20  # bytes
-FORM = 1  # counts up when more or other things are read out of layers
+FORM = 2  # counts up when more or other things are read out of layers
 
 
 @dataclass(frozen=True)

@@ -131,8 +131,7 @@ def build(
 
 def engine_arch(client: "docker.DockerClient") -> str:
     """The engine's architecture as images name it."""
-    said = str(client.api.version().get("Arch", "amd64"))
-    return {"x86_64": "amd64", "aarch64": "arm64"}.get(said, said)
+    return engine.platform(client).architecture
 
 
 def ensure_runtime_image(

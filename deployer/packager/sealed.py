@@ -22,6 +22,7 @@ from deployer.packager.described import described
 from deployer.packager.image import PLATFORMS, Image, Platform, assemble, image_index
 from deployer.packager.layout import Descriptor, Layout, canonical, roomy
 from deployer.packager.parts import FOLDER, Parts, parts
+from deployer.packager.provenance import chain_of
 from deployer.packager.release import Release, Workshop
 from deployer.spec import Progress, silent
 
@@ -168,7 +169,7 @@ def labels(release: Release, base: str, told: Mapping[str, Any]) -> dict[str, st
         "market.task": release.task,
         "market.signature": _json(told["signature"]),
         "market.openapi": _json(told["openapi"]),
-        "market.provenance": _json(release.chain) if release.chain else "",
+        "market.provenance": _json(chain_of(release)),
     }
     return {name: value for name, value in spoken.items() if value}
 

@@ -15,10 +15,10 @@ from string import Template
 from typing import Any
 
 from deployer import examples
-from deployer.packager import output, sealed
+from deployer.packager import bom, output, sealed
 from deployer.packager.archive import blob_path, index_json, named
 from deployer.packager.image import PLATFORMS, Image, Platform
-from deployer.packager.layout import Layout, canonical, roomy, write_whole
+from deployer.packager.layout import Descriptor, Layout, canonical, roomy, write_whole
 from deployer.packager.release import Release, Workshop
 from deployer.packager.runtime_image import USER
 from deployer.spec import Limits, Progress
@@ -75,8 +75,13 @@ def build(
         "platforms": [str(one.platform) for one in made.images],
         "memory": _memory(release),
         "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
-        "grade": "checked",
+        "packages": [found.purl for found in bom.contents_of(made.layout, _layers(made.images))],
     }
+
+
+def _layers(images: Sequence[Image]) -> list[Descriptor]:
+    """The layers of all platforms, each once."""
+    return list({layer.digest: layer for image in images for layer in image.layers}.values())
 
 
 def _service(release: Release) -> str:

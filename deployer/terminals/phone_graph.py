@@ -67,7 +67,7 @@ def write_ort(device: str, model: Model, graph: Path, path: Path) -> Path:
     try:
         written = to_ort(graph, path.parent)
         if written.stat().st_size > BLOATED * _weight(graph):
-            written = _unfolded(graph, written)
+            written = to_ort(graph, path.parent, disabled=["ConstantFolding"])
         in_order(written)
     except Exception as error:  # onnxruntime raises types of its own
         why = str(error)[:300] or type(error).__name__
@@ -78,21 +78,6 @@ def write_ort(device: str, model: Model, graph: Path, path: Path) -> Path:
 def _weight(graph: Path) -> int:
     """Bytes of a graph with the files of weights beside it."""
     return sum(path.stat().st_size for path in graph.parent.glob(f"{graph.name}*")) + (64 << 10)
-
-
-def _unfolded(graph: Path, written: Path) -> Path:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.optimized_model_filepath = str(written)
-    options.add_session_config_entry("session.save_model_format", "ORT")
-    ort.InferenceSession(
-        str(graph), options, providers=["CPUExecutionProvider"], disabled_optimizers=["ConstantFolding"]
-    )
-    return written
 
 
 def write_operators(written: Path, path: Path) -> int:

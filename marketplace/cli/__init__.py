@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from marketplace.cli import catalogue, deploy, deployments, house, optimize, verify
+from marketplace.cli import bundle, catalogue, deploy, deployments, house, optimize, package, verify
 from marketplace.cli.options import FAILED, UNREACHABLE, text
 from marketplace.terminal import hint
 
@@ -57,6 +57,8 @@ for command in (
     catalogue.search,
     catalogue.show,
     optimize.optimize,
+    package.package,
+    bundle.bundle,
     verify.verify,
     deploy.deploy,
     deployments.call,

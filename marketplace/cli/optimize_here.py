@@ -42,7 +42,7 @@ def optimize_here(
     if not dry_run and target.exists() and any(target.iterdir()):
         raise click.BadParameter(say(f"{target} 不是空目录", f"{target} is not empty"), param_hint="--out")
     try:
-        with _folder_of(model.expanduser().absolute()) as folder:
+        with folder_of_model(model.expanduser().absolute()) as folder:
             if dry_run:
                 return _look(folder, json_out)
             return _search(folder, target, json_out, **wanted)
@@ -55,7 +55,7 @@ def optimize_here(
 
 
 @contextmanager
-def _folder_of(model: Path) -> Iterator[Path]:
+def folder_of_model(model: Path) -> Iterator[Path]:
     """The model folder: itself, or one made around a bare graph, whose task is `tensors`.
 
     What is no ONNX yet (TFLite, GGUF, safetensors, a state dict, .skops) is converted first.

@@ -1,4 +1,4 @@
-"""verify: whether signature and certificate of a variant hold; on a folder without any shop."""
+"""verify: whether a package, a variant or a deployment is what it says; files are looked at with no shop."""
 
 import sys
 from dataclasses import asdict
@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import click
 
+from marketplace.cli import proved
 from marketplace.cli.options import FAILED, as_json, deployment_path, show_facts, text
 from marketplace.terminal import data_json, hint, language, problem_text, say
 
@@ -16,8 +17,11 @@ SIGNATURE, KEY = "signature.json", "signing.pub.pem"
 
 @click.command(
     help=text(
-        "离线核对签名与证书：SUBJECT 是目录、部署名或 sha256:… 的变体。",
-        "Check signature and certificate: SUBJECT is a folder, a deployment or a variant's sha256:….",
+        "离线核对签名、摘要、证书、物料清单与来源链：SUBJECT 是包文件或目录（.tar、.zip、OCI 布局、"
+        "离线包）、引擎中的镜像、仓库引用、部署名或 sha256:… 的变体。",
+        "Check signature, digests, certificate, bill and origin: SUBJECT is a package's file or folder (.tar,"
+        " .zip, OCI layout, bundle), an image of the engine, a registry's reference, a deployment or a"
+        " variant's sha256:….",
     )
 )
 @click.argument("subject")
@@ -28,10 +32,12 @@ SIGNATURE, KEY = "signature.json", "signing.pub.pem"
 )
 @as_json
 def verify(subject: str, key: Path | None, json_out: bool) -> None:
-    """Check signature and certificate."""
-    told = verify_folder(Path(subject), key) if _is_folder(subject) else _ask_the_shop(subject, key)
+    """Check signature, digests, certificate, bill and origin."""
+    told = _look(subject, key)
     if json_out:
         data_json(told)
+    elif "steps" in told or told.get("kind") == "bundle":
+        proved.show(told)
     elif told["holds"]:
         _show(told)
     if not told["holds"]:
@@ -39,10 +45,24 @@ def verify(subject: str, key: Path | None, json_out: bool) -> None:
         sys.exit(FAILED)
 
 
-def _is_folder(subject: str) -> bool:
-    if subject.startswith((".", "/", "~")) and not Path(subject).is_dir():
-        raise click.BadParameter(say(f"没有目录 {subject}", f"There is no folder {subject}"))
-    return Path(subject).is_dir()
+def _look(subject: str, key: Path | None) -> dict[str, Any]:
+    path = Path(subject).expanduser()
+    if path.is_dir() and not _is_package(path):
+        return verify_folder(path, key)
+    if path.exists():
+        return proved.verify_file(path, key)
+    named = subject.partition("/")[0]
+    if subject.startswith((".", "/", "~")) or ("." in subject and named == subject and ":" not in subject):
+        raise click.BadParameter(say(f"没有 {subject}", f"There is no {subject}"))
+    if not subject.startswith("sha256:") and set("/:") & set(subject):
+        return proved.verify_image(subject, key)
+    return _ask_the_shop(subject, key)
+
+
+def _is_package(path: Path) -> bool:
+    from deployer.packager.opening import is_package
+
+    return is_package(path)
 
 
 def verify_folder(folder: Path, key: Path | None) -> dict[str, Any]:
@@ -113,7 +133,7 @@ def _ask_the_shop(subject: str, key: Path | None) -> dict[str, Any]:
     from marketplace.client import opened
 
     if key is not None:
-        raise click.UsageError(say("--key 只用于目录。", "--key is for folders."))
+        raise click.UsageError(say("--key 用于文件、目录与镜像。", "--key is for files, folders and images."))
     if subject.startswith("sha256:"):
         path = f"/api/variants/{quote(subject, safe=':')}/verification"
     else:

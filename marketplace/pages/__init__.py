@@ -2,7 +2,7 @@
 
 from litestar import Router
 
-from marketplace.pages import account, deployments, design, optimizing, storefront
+from marketplace.pages import account, deployments, design, optimizing, packaging, storefront
 from marketplace.pages.account import problem_page
 from marketplace.pages.rendering import template_config
 from marketplace.pages.static import static_router
@@ -16,6 +16,7 @@ def routers() -> list[Router]:
         *storefront.handlers,
         *deployments.handlers,
         *optimizing.handlers,
+        *packaging.handlers,
         *account.handlers,
         *design.handlers,
     ]

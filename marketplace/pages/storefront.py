@@ -16,6 +16,7 @@ from sqlmodel import Session
 from catalog import listings, signing
 from catalog.models import Listing, Version
 from deployer import deployments
+from deployer.terminals import TERMINALS
 from marketplace import provisioning
 from marketplace.api.catalog import ShelfOut, shelf_out
 from marketplace.api.schemas import ListingOut
@@ -170,6 +171,7 @@ def listing(
         running=own,
         certified=certified(db),
         variants=offers_of(db, row.name, version.digest, viewer.lang),
+        places=TERMINALS,
         architecture=architecture_facts(looked_at(services.settings.home, version.digest), viewer.lang),
         free_name=free_name(name, {d.name for d in running if d.state not in deployments.RESTING}),
     )

@@ -19,9 +19,11 @@ SHAPES = {
     "kept": "●",
     "refused": "▲",
     "cancelled": "○",
+    "ready": "●",
 }
 TONES = {
     "live": "ok",
+    "ready": "ok",
     "degraded": "warn",
     "failed": "bad",
     "running": "busy",
@@ -50,6 +52,7 @@ STATES = {
     "kept": _("Best as it came"),
     "refused": _("Nothing held"),
     "cancelled": _("Cancelled"),
+    "ready": _("Ready"),
 }
 STEPS = {
     "fetch": _("Fetch files"),
@@ -67,6 +70,10 @@ STEPS = {
     "judge": _("Judge on rows kept back"),
     "confirm": _("Check on the target"),
     "certify": _("Sign the certificate"),
+    # of a package
+    "assemble": _("Put it together"),
+    "prove": _("Sign it and list its parts"),
+    "write": _("Write the file"),
 }
 STEP_SHAPES = {"waiting": "○", "running": "◐", "done": "●", "failed": "✕"}
 STEP_STATES = {
@@ -197,6 +204,16 @@ GRADES = {
     "measured": (_("measured"), "●"),
     "emulated": (_("emulated"), "◐"),
     "checked": (_("checked only"), "○"),
+}
+# What a grade promises of a package, and the platforms of images.
+GRADE_MEANINGS = {
+    "measured": _("It ran here on the device itself, and its answers were compared."),
+    "emulated": _("It ran here in emulation: its answers were compared, its speed was not."),
+    "checked": _("Only its form was checked; nobody here has run it on the device."),
+}
+PLATFORMS = {
+    "linux/amd64": _("x86-64 (most servers and PCs)"),
+    "linux/arm64": _("ARM64 (Raspberry Pi, Kunpeng, Apple)"),
 }
 TRIAL_STATES = {
     "waiting": _("waits"),

@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [serving | soak | optimizing] [--rounds N] [--json]`: figures as ratios.
+"""`python -m tests.benchmarks [serving | soak | optimizing | packaging] [--rounds N] [--json]`: ratios.
 
 All are taken side by side. Without a word: how long the first answer takes, and what serving costs in brief.
 
@@ -13,6 +13,9 @@ soak     --requests of mixed size to one server, and how its memory grows
 optimizing
          what the optimiser finds on the shelf, beside fixed recipes and Olive (an
          hour or more: --only names some models, and --work keeps what is done for the next run)
+packaging
+         deployments against `docker run`, sealed images against a Dockerfile, an index for two platforms
+         against one, and sizes; needs a Docker engine
 """
 
 import argparse
@@ -33,6 +36,7 @@ from tests.benchmarks.harness import Case, Row, first_answer, graph_opened, inte
 from tests.benchmarks.optimizing import rounds as optimizing
 from tests.benchmarks.optimizing import tables as optimized
 from tests.benchmarks.optimizing.subjects import SHELF
+from tests.benchmarks.packaging import rounds as packaging
 from tests.benchmarks.serving import rounds as serving
 from tests.benchmarks.serving import soak
 from tests.benchmarks.serving.models import MAKERS
@@ -136,7 +140,20 @@ def optimised(given: argparse.Namespace) -> bool:
     return report.kept
 
 
-WHAT = {"all": everything, "serving": served, "soak": soaked, "optimizing": optimised}
+def packaged(given: argparse.Namespace) -> bool:
+    """What packaging costs."""
+    report = packaging.run(given.rounds)
+    print(json.dumps(report.plain(), indent=2) if given.json else report.text())
+    return report.kept
+
+
+WHAT = {
+    "all": everything,
+    "serving": served,
+    "soak": soaked,
+    "optimizing": optimised,
+    "packaging": packaged,
+}
 
 
 def main() -> int:

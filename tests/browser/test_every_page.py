@@ -24,6 +24,7 @@ SIGNED_IN = {
     "settings": "/settings",
     "optimise": "/listings/opc-market/zh-sentiment/optimize",
     "optimisations": "/optimizations",
+    "package": "/listings/opc-market/zh-sentiment/package",
 }
 MISSING = {"missing": "/nothing-here", "no-listing": "/listings/opc-market/zh-sentimen"}
 LOOKS = [("light", 1280), ("dark", 1280), ("light", 375), ("dark", 375)]

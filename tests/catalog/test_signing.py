@@ -64,3 +64,55 @@ def test_the_tool_of_the_standard_verifies_it(tmp_path: Path, model: Path) -> No
     command += ["--signature", str(made.path), "--public_key", str(home / "keys" / "signing.pub.pem")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_bytes_are_signed_the_same_each_time(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    made = signing.sign_bytes(home, b"said")
+    assert signing.sign_bytes(home, b"said") == made != signing.sign_bytes(home, b"done")
+    public = signing.public_key(home).read_bytes()
+    signing.verify_bytes(public, b"said", made)
+    signing.ensure_key(tmp_path / "other")
+    other = signing.public_key(tmp_path / "other").read_bytes()
+    for key, data, signature in (
+        (public, b"sAid", made),
+        (public, b"said", made[:-1] + bytes([made[-1] ^ 1])),
+        (public, b"said", b""),
+        (other, b"said", made),
+        (b"no key", b"said", made),
+    ):
+        with pytest.raises(SignatureInvalid):
+            signing.verify_bytes(key, data, signature)
+
+
+def test_openssl_agrees_with_signed_bytes(tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(b"said")
+    (tmp_path / "signature").write_bytes(signing.sign_bytes(tmp_path / "home", b"said"))
+    command = ["openssl", "dgst", "-sha256", "-verify", str(signing.public_key(tmp_path / "home"))]
+    done = subprocess.run([*command, "-signature", "signature", "data"], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no key", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"]
+)
+def test_a_spoiled_private_key_is_named(tmp_path: Path, content: bytes) -> None:
+    signing.ensure_key(tmp_path).write_bytes(content)
+    with pytest.raises(SignatureInvalid):
+        signing.sign_bytes(tmp_path, b"said")
+
+
+def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = rsa.generate_private_key(65537, 2048)
+    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    signing.ensure_key(tmp_path).write_bytes(key.private_bytes(serialization.Encoding.PEM, *form))
+    with pytest.raises(SignatureInvalid):
+        signing.sign_bytes(tmp_path, b"said")
+    public = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    with pytest.raises(SignatureInvalid):
+        signing.verify_bytes(public, b"said", b"")

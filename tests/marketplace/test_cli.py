@@ -20,6 +20,7 @@ from marketplace.client import Refused, Shop
 from tests.marketplace.peers import KEY, House, Raw, house, read_head
 
 COMMANDS = [
+    "bundle",
     "call",
     "deploy",
     "doctor",
@@ -27,6 +28,7 @@ COMMANDS = [
     "login-link",
     "logs",
     "optimize",
+    "package",
     "ps",
     "search",
     "serve",

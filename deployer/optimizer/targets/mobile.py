@@ -8,6 +8,7 @@ Both load the graph in this process; call them in a worker for files that are no
 import contextlib
 import io
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,10 +17,11 @@ PHONES = {"android": "NNAPI", "ios": "CoreML"}
 Suits = Literal["yes", "maybe", "no"]
 
 
-def to_ort(graph: Path, folder: Path) -> Path:
+def to_ort(graph: Path, folder: Path, disabled: Sequence[str] = ()) -> Path:
     """Write a graph into `folder` as <name>.ort, as onnxruntime's converter does; raises what that raises.
 
-    The optimisations in it hold for every processor, so that it does not matter where it is made.
+    The optimisations in it hold for every processor, so that it does not matter where it is made; those
+    `disabled` are left out.
     """
     import onnxruntime as ort
 
@@ -30,7 +32,8 @@ def to_ort(graph: Path, folder: Path) -> Path:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(out)
     options.add_session_config_entry("session.save_model_format", "ORT")
-    ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    left_out = {"disabled_optimizers": list(disabled)} if disabled else {}
+    ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"], **left_out)
     return out
 
 

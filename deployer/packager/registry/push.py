@@ -128,6 +128,8 @@ def _source(memory: Layout, wanted: Reference, blob: Descriptor) -> str:
 
 
 def _remember(memory: Layout, wanted: Reference, sent: Iterable[Descriptor]) -> None:
+    if not (memory.root / "cache").is_dir():
+        return  # a layout that was opened out of an archive, and is gone soon
     for blob in sent:
         key = _key(wanted, blob)
         told = {"repository": wanted.repository}
