@@ -50,7 +50,7 @@ WORDS: dict[str, Words] = {
         502,
         _("The registry refused"),
         _("{reference}: {status}, {why}."),
-        _("Sign in with docker login, or ask for the right to write there, then retry."),
+        _("Check the name and the tag; sign in with docker login, or ask for the right to it, then retry."),
     ),
     "verification-failed": Words(
         422,

@@ -1,11 +1,10 @@
 """Whose signatures this home believes: its own key, and keys that its owner said yes to."""
 
-import os
-import tempfile
 from pathlib import Path
 
 from catalog import signing
 from deployer.packager import attestation
+from deployer.packager.layout import roomy, write_whole
 
 
 def known_keys(home: Path) -> list[bytes]:
@@ -20,8 +19,6 @@ def trust(home: Path, public_key: bytes) -> str:
     fingerprint = attestation.fingerprint(public_key)
     folder = home / "keys" / "trusted"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, half = tempfile.mkstemp(dir=folder, prefix=".")
-    with os.fdopen(handle, "wb") as file:
-        file.write(public_key)
-    Path(half).replace(folder / f"{fingerprint}.pem")
+    with roomy(folder):
+        write_whole(folder / f"{fingerprint}.pem", public_key)
     return fingerprint

@@ -41,9 +41,14 @@ class Attested:
 
 
 def refusal(subject: str, step: str, why: str, why_zh: str) -> VerificationFailed:
-    """VerificationFailed, with the step named in both languages."""
+    """VerificationFailed, with the step named in both languages; strangers' names may steer no terminal."""
     step_zh = STEPS_ZH.get(step, step)
+    subject, why, why_zh = map(_shown, (subject, why, why_zh))
     return VerificationFailed(subject=subject, step=step, step_zh=step_zh, why=why, why_zh=why_zh)
+
+
+def _shown(text: str) -> str:
+    return "".join(c if c.isprintable() else "�" for c in text)
 
 
 def strict_json(data: bytes) -> Any:

@@ -21,7 +21,7 @@ from deployer.errors import ContentCorrupted, PackagingFailed
 from deployer.packager import bytecode, debian, engine
 from deployer.packager.image import Platform
 from deployer.packager.layers import LAYER, layer
-from deployer.packager.layout import BlobWriter, Descriptor, Layout
+from deployer.packager.layout import PART, BlobWriter, Descriptor, Layout
 from deployer.spec import Progress
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 ASSEMBLED, AUTO = "debian", "auto"
 FORM = 2  # counts up when an assembled base changes its form
-PART = 1 << 20  # bytes moved at a time
 LARGEST_LAYER = 8 << 30  # bytes unpacked; a small file can unpack to any size
 PYTHON = re.compile(r"^(?:\./)?(?:usr/(?:local/)?)?bin/python(3\.\d+)$")
 

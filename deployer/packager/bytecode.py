@@ -9,22 +9,40 @@ interpreter loads as fast. Tracebacks still name file and line, only the line's 
 """
 
 import functools
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NoReturn
 
+from deployer.errors import PackagingFailed
 from deployer.packager.layers import Tree, file
+from deployer.packager.layout import NO_ROOM, refuse_full
 
+# What is no Python is passed over; a full disk is not, or the layer would lack modules from then on. The
+# standard library does not look whether all bytes were written, so each module is read back.
 COMPILE = """
-import compileall, pathlib, py_compile, sys
-root, legacy = pathlib.Path(sys.argv[1]), sys.argv[2] == "alone"
+import errno, importlib.util, marshal, pathlib, py_compile, sys
+root, alone = pathlib.Path(sys.argv[1]), sys.argv[2] == "alone"
 for source in sorted(root.rglob("*.py")):
-    compileall.compile_file(
-        source, stripdir=str(root), prependdir="/", quiet=2, legacy=legacy,
-        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-    )
+    target = f"{source}c" if alone else importlib.util.cache_from_source(str(source))
+    try:
+        py_compile.compile(
+            str(source),
+            cfile=target,
+            dfile=f"/{source.relative_to(root)}",
+            doraise=True,
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        )
+        marshal.loads(pathlib.Path(target).read_bytes()[16:])
+    except py_compile.PyCompileError:
+        pass
+    except (EOFError, ValueError, TypeError):
+        sys.exit(errno.ENOSPC)
+    except OSError as error:
+        sys.exit(error.errno)
 """
 
 
@@ -69,11 +87,21 @@ def _compile(tree: Tree, python: str, place: str) -> Tree:
                 target = root / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(entry.read())
-        subprocess.run(  # noqa: S603 (an interpreter found by its name)
+        done = subprocess.run(  # noqa: S603 (an interpreter found by its name)
             [found, "-S", "-c", COMPILE, folder, place],
             env={"PYTHONHASHSEED": "0", "PATH": "/usr/bin:/bin"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
         )
+        if done.returncode:
+            _refuse(root, done)
         return {str(path.relative_to(root)): file(path.read_bytes()) for path in sorted(root.rglob("*.pyc"))}
+
+
+def _refuse(folder: Path, done: "subprocess.CompletedProcess[bytes]") -> NoReturn:
+    """Half the modules are none: raises DiskFull, or PackagingFailed with the compiler's last words."""
+    if done.returncode in NO_ROOM:
+        refuse_full(folder, OSError(done.returncode, os.strerror(done.returncode)))
+    said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit {done.returncode}"]
+    raise PackagingFailed(image="packages", why=f"modules cannot be compiled: {said[-1][:200]}")

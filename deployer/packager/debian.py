@@ -128,9 +128,14 @@ def fetch(folder: Path, arch: str) -> list[Path]:
 
 
 def python_version(packages: list[Path]) -> str:
-    """The Python that the packages hold, such as 3.11."""
-    minors = [match[1] for path in packages if (match := PYTHON.match(path.name))]
-    return f"3.{minors[0]}"
+    """The Python that the packages hold, such as 3.11; raises PackagingFailed when they hold none."""
+    for path in packages:
+        if match := PYTHON.match(path.name):
+            return f"3.{match[1]}"
+    where = packages[0].parent if packages else "the cache"
+    raise PackagingFailed(
+        image="base", why=f"no python3 among the packages in {where}; remove them, and they are fetched again"
+    )
 
 
 def _members(path: Path) -> Iterator[tuple[str, bytes]]:

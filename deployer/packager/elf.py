@@ -30,7 +30,7 @@ def _pieces(segments: list[tuple[int, ...]], table: tuple[int, int]) -> list[_Pi
     wanted = [_Piece(0, HEADER.size), _Piece(*table)]
     for kind, _, offset, _, _, size, _, align in segments:
         if size:
-            wanted.append(_Piece(offset, offset + size, align if kind == LOAD else 1))
+            wanted.append(_Piece(offset, offset + size, max(align, 1) if kind == LOAD else 1))
     merged: list[_Piece] = []
     for piece in sorted(wanted, key=lambda one: (one.start, one.end)):
         if merged and piece.start <= merged[-1].end:
@@ -70,9 +70,14 @@ def shorn(data: bytes) -> bytes:
     header[5], header[6], header[12], header[13] = place(at), 0, 0, 0
     HEADER.pack_into(out, 0, *header)
     for index, segment in enumerate(segments):
-        moved = (*segment[:2], place(segment[2]) if segment[5] else 0, *segment[3:])
+        moved = (*segment[:2], place(segment[2]) if segment[5] else _nowhere(segment), *segment[3:])
         SEGMENT.pack_into(out, header[5] + size * index, *moved)
     return bytes(out) if len(out) < len(data) else data
+
+
+def _nowhere(segment: tuple[int, ...]) -> int:
+    """A place for what has no bytes in the file: loaders want it in step with memory all the same."""
+    return segment[3] % max(segment[7], 1) if segment[0] == LOAD else 0
 
 
 def _with_page(segment: tuple[int, ...]) -> tuple[int, ...]:

@@ -10,10 +10,11 @@ import hashlib
 import lzma
 import re
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -32,6 +33,10 @@ MOST_DOCUMENTS = 64
 LARGEST_DOCUMENT = 64 << 20  # bytes of what is read whole
 MOST_GROWTH = 200  # bytes out of one byte of an archive: weights and words stay far below
 PLAIN = re.compile(r"[^\x00-\x1f\x7f\\:]{1,1024}")
+LOCAL = struct.Struct("<26xHH")  # a .zip's header before each file; at its end the lengths of name and fields
+FIELD = struct.Struct("<HH")
+HARMLESS_FIELDS = {0x0001, 0x000A, 0x5455, 0x5855, 0x7875, 0xCAFE}
+LONGEST_DESCRIPTOR = 24  # bytes between a file that was streamed and the next header
 MODEL_LAYER = re.compile(r"\.tar$")  # ours are not packed
 # What zipfile raises on archives that are spoiled, packed in ways of which it knows nothing, or encrypted.
 UNSOUND = (
@@ -265,7 +270,39 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
         if not _is_inner(name) or name in found or name != info.orig_filename:
             raise _strange(path.name, name)
         found[name] = info
+    _check_local_headers(path, infos, archive.start_dir)
     return found
+
+
+def _check_local_headers(path: Path, infos: Sequence[zipfile.ZipInfo], end: int) -> None:
+    """Refuse what others would unpack otherwise: names in extra fields, files that the table leaves out."""
+    with path.open("rb") as file:
+        at, slack = 0, 0
+        for info in sorted(infos, key=lambda one: one.header_offset):
+            file.seek(info.header_offset)
+            header = file.read(LOCAL.size).ljust(LOCAL.size, b"\0")
+            lengths = LOCAL.unpack(header)[-2:]
+            extra = file.read(sum(lengths))[lengths[0] :]
+            if not at <= info.header_offset <= at + slack or not (
+                _is_harmless(info.extra) and _is_harmless(extra)
+            ):
+                raise refusal(
+                    path.name, "content", "others unpack it otherwise", "其他软件会解压出不同的内容"
+                )
+            at = info.header_offset + LOCAL.size + sum(lengths) + info.compress_size
+            slack = LONGEST_DESCRIPTOR if info.flag_bits & 0x8 else 0
+        if not at <= end <= at + slack:
+            raise refusal(path.name, "content", "others unpack it otherwise", "其他软件会解压出不同的内容")
+
+
+def _is_harmless(extra: bytes) -> bool:
+    """Whether extra fields are whole and say nothing but times, owners and large sizes."""
+    while len(extra) >= FIELD.size:
+        kind, size = FIELD.unpack_from(extra)
+        if kind not in HARMLESS_FIELDS:
+            return False
+        extra = extra[FIELD.size + size :]
+    return not extra
 
 
 def _prefix(names: Mapping[str, object]) -> str:

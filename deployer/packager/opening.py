@@ -1,9 +1,12 @@
 """What people name to be verified, opened: a folder, a file, an image of a Docker engine."""
 
 import contextlib
+import gzip
 import hashlib
+import re
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -13,13 +16,16 @@ from deployer.packager import attestation, evidence, output, provenance, referre
 from deployer.packager.archive import CONTAINERD_NAME, blob_path
 from deployer.packager.attestation import refusal, strict_json
 from deployer.packager.evidence import Evidence
-from deployer.packager.layout import LARGEST, NAME, Descriptor, Layout
+from deployer.packager.layout import LARGEST, NAME, PART, Descriptor, Layout, roomy
 
 if TYPE_CHECKING:
     import docker
 
 DOCKER_INDEX = "manifest.json"
 MEMBERS = ("oci-layout", "index.json", DOCKER_INDEX)
+MOST_LISTED = 1000  # manifests in an index.json
+PLAIN_TYPES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE)
+SIZE = re.compile(rb" *[0-7]+[ \0]*|\x80.{11}", re.DOTALL)  # octal, or binary from 8 GiB on
 
 
 @contextlib.contextmanager
@@ -59,12 +65,17 @@ def _only_root(layout: Layout, subject: str) -> Descriptor:
     """The one image of a layout; what is attached to it is none, and must not be named as if it were."""
     roots: dict[str, Descriptor] = {}
     try:
-        for entry in layout.entries():
+        _one_meaning((layout.root / "index.json").read_bytes())
+        entries = layout.entries()
+        if len(entries) > MOST_LISTED:
+            raise ValueError(f"{len(entries)} manifests")
+        for entry in entries:
             named = any(entry.annotations.get(key) for key in (NAME, CONTAINERD_NAME))
             if named or "subject" not in layout.document(entry):
                 roots[entry.digest] = entry
-    except PackagingFailed as error:
-        raise refusal(subject, "content", str(error), f"清单无法读取：{error}") from error
+    except (PackagingFailed, ValueError) as error:
+        why = f"index.json cannot be read: {error}"
+        raise refusal(subject, "content", why, f"index.json 无法读取：{error}") from error
     if len(roots) != 1:
         names = ", ".join(sorted(root.name or root.digest[:19] for root in roots.values())) or "-"
         raise refusal(
@@ -82,7 +93,7 @@ def _check_docker_index(path: Path, found: Evidence) -> None:
     ]
     for content in _docker_indexes(path):
         try:
-            told = strict_json(content)
+            told = _one_meaning(content)
             named = [{key: entry[key] for key in ("Config", "Layers")} for entry in told]
         except (ValueError, KeyError, TypeError) as error:
             raise refusal(
@@ -97,26 +108,86 @@ def _check_docker_index(path: Path, found: Evidence) -> None:
             )
 
 
+def _one_meaning(content: bytes) -> Any:
+    """JSON that nobody signed, if all readers take it alike; raises ValueError.
+
+    Those written in Go take a key in any case for the one that they know, and the last one counts.
+    """
+    told = strict_json(content)
+    waiting = [told]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            if len({key.casefold() for key in one}) < len(one):
+                raise ValueError("keys differ in their case alone")
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
+    return told
+
+
+class _Plain(tarfile.TarInfo):
+    """A header that all readers take alike: an extended one, or a size in other digits, misleads some."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Plain":
+        found = super().frombuf(buf, encoding, errors)
+        size, prefix = buf[124:136], buf[345:500]
+        if found.type not in PLAIN_TYPES or not SIZE.fullmatch(size) or any(prefix):
+            raise tarfile.ReadError("a header that not all readers take alike")
+        return found
+
+
 def _docker_indexes(path: Path) -> Iterator[bytes]:
     """Docker's own index in a layout; refuses members under which engines would look for other images."""
     if path.is_dir():
-        if (path / DOCKER_INDEX).is_file():
-            yield (path / DOCKER_INDEX).read_bytes()
+        yield from _docker_index_of_folder(path)
         return
+    with path.open("rb") as raw:
+        mode = "r:gz" if raw.read(2) == output.GZIP else "r:"
     seen: set[str] = set()
-    with tarfile.open(path) as archive:
-        for member in archive:
-            # As whoever unpacks it names it: `./x` and `x` are one file.
-            name = PurePosixPath(member.name).as_posix()
-            if member.isdir():
-                continue
-            if name in seen or not (name in MEMBERS or output.BLOB.fullmatch(name)):
-                raise refusal(
-                    path.name, "content", f"{name[:80]} has no place in it", f"其中不应有 {name[:80]}"
-                )
-            seen.add(name)
-            if name == DOCKER_INDEX and (file := archive.extractfile(member)):
+    try:
+        with tarfile.open(path, mode, tarinfo=_Plain) as archive:  # type: ignore[call-overload]
+            for member in archive:
+                # As whoever unpacks it names it: `./x` and `x` are one file.
+                name = PurePosixPath(member.name).as_posix()
+                if member.isdir():
+                    continue
+                if name in seen or not (name in MEMBERS or output.BLOB.fullmatch(name)):
+                    raise _misplaced(path, name)
+                seen.add(name)
+                if name == DOCKER_INDEX and (file := archive.extractfile(member)):
+                    yield file.read(LARGEST)
+            _check_end(archive)
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise refusal(
+            path.name, "content", f"it is no sound archive: {error}", f"它不是完好的归档文件：{error}"
+        ) from error
+
+
+def _check_end(archive: tarfile.TarFile) -> None:
+    """Behind what was read there must be nothing: other readers may find more there. Raises ReadError."""
+    file: Any = archive.fileobj
+    file.seek(archive.offset)
+    while part := file.read(PART):
+        if any(part):
+            raise tarfile.ReadError("there is more behind its end")
+
+
+def _docker_index_of_folder(folder: Path) -> Iterator[bytes]:
+    for path in sorted(folder.iterdir()):
+        if path.name not in (*MEMBERS, "blobs") or path.is_symlink():
+            raise _misplaced(folder, path.name)
+        if path.name == DOCKER_INDEX:
+            with path.open("rb") as file:
                 yield file.read(LARGEST)
+    for path in sorted((folder / "blobs").iterdir()):
+        if path.name != "sha256":
+            raise _misplaced(folder, f"blobs/{path.name}")
+
+
+def _misplaced(path: Path, name: str) -> VerificationFailed:
+    return refusal(path.name, "content", f"{name[:80]} has no place in it", f"其中不应有 {name[:80]}")
 
 
 def is_package(path: Path) -> bool:
@@ -142,8 +213,12 @@ def in_engine(client: "docker.DockerClient", reference: str, images: Path) -> It
             " verify the file or the registry's reference that it came from",
             "引擎不保存签名，而这个镜像也不是本机制作的；请核对它来自的文件或仓库引用",
         )
+    found = evidence.of_image(Layout(images), root, reference)
+    if wanted not in {str(one["config"]) for one in found.images}:
+        why = "what is attached speaks of another image"
+        raise refusal(reference, "content", why, "附带的声明说的是另一个镜像")
     _check_layers(client, reference, wanted, [str(layer) for layer in facts["RootFS"]["Layers"]])
-    yield evidence.of_image(Layout(images), root, reference)
+    yield found
 
 
 def _root_with(layout: Layout, config: str) -> Descriptor | None:
@@ -168,8 +243,9 @@ def _check_layers(client: Any, reference: str, image: str, diff_ids: list[str]) 
     """Hash the image as the engine gives it out: its config and each layer."""
     seen: set[str] = set()
     with tempfile.TemporaryFile() as spool:
-        for part in client.api.get_image(reference):
-            spool.write(part)
+        with roomy(Path(tempfile.gettempdir())):
+            for part in client.api.get_image(reference):
+                spool.write(part)
         spool.seek(0)
         with tarfile.open(fileobj=spool) as archive:
             for member in archive:

@@ -24,7 +24,7 @@ from deployer.packager import bytecode, engine, wheels, wheels_devices
 from deployer.packager.base import Base
 from deployer.packager.image import Image, assemble, read_image
 from deployer.packager.layers import NEVER_LOADED, Tree, file, from_wheels, layer
-from deployer.packager.layout import NO_ROOM, Descriptor, Layout
+from deployer.packager.layout import ABANDONED, NO_ROOM, Descriptor, Layout
 from deployer.spec import Progress, silent
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ FORM = 3  # counts up when the image's form changes
 PACKAGE = Path(__file__).parents[1]
 STEPS = 4
 CPU = "cpu"
-FORSAKEN = 3600  # seconds after which nobody writes on
 USER = "65532:65532"
 SETTINGS = {
     "User": USER,
@@ -199,7 +198,7 @@ def _make(
     if (known := layout.recall(inputs)) and (image := _whole(layout, known["tag"])):
         return image
     wanted, arch = inputs[2:4]
-    _sweep(layout.root, cache)
+    _sweep(layout, cache)
     progress(0, STEPS, "base")
     base = bases.find(layout, cache, wanted, arch, progress, client)
     image = build(layout, cache, base, sources, arch, progress)
@@ -215,10 +214,10 @@ def _whole(layout: Layout, tag: str) -> Image | None:
     return image if all(map(layout.has, image.layers)) else None
 
 
-def _sweep(root: Path, cache: Path) -> None:
+def _sweep(layout: Layout, cache: Path) -> None:
     """Remove what killed builds left half-written; under the lock, and old enough to be nobody's."""
-    left = [*root.glob(".blob-*"), *root.glob(".file-*"), *cache.glob("wheels/*/.fetch-*")]
-    for path in [*left, *cache.glob("debian*/.apt-*")]:
+    layout.sweep()
+    for path in [*cache.glob("wheels/*/.fetch-*"), *cache.glob("debian*/.apt-*")]:
         with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > FORSAKEN:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                shutil.rmtree(path)

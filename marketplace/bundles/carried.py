@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from deployer.errors import PackagingFailed
+from deployer.errors import DiskFull, PackagingFailed
 from deployer.packager import runtime_image
 from deployer.packager.image import read_image
 from deployer.packager.layout import Descriptor, Layout, canonical
@@ -45,6 +45,8 @@ def keep(home: Path, root: Path, table: Table, file: str) -> bool:
         if found.tag(runtime_image.REPOSITORY) != table.image:
             raise ValueError("it is another image than the table says")
         arch = found.platform.architecture
+    except DiskFull:
+        raise
     except (OSError, ValueError, KeyError, TypeError, PackagingFailed) as error:
         refuse(file, f"its runtime image: {error}", f"其中的运行镜像：{error}")
     if told.get("fits") != _fits(arch):

@@ -14,7 +14,7 @@ SCHEMA = "opc-market/bundle/1"
 LARGEST_TABLE = 16 << 20  # bytes
 MOST_FILES = 200_000
 MEDIA_TYPE = "application/vnd.opc-market.bundle.v1.tar"
-_SHA256 = re.compile(r"^[0-9a-f]{64}$")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _item(told: dict[str, Any]) -> Item:
         raise ValueError(f"{path[:80]!r} is no plain relative path")
     if any(not c.isprintable() or c == "\\" for c in path):
         raise ValueError(f"{path[:80]!r} has characters that no file of a bundle has")
-    if not _SHA256.match(item.sha256) or type(item.size) is not int or item.size < 0:
+    if not _SHA256.fullmatch(item.sha256) or type(item.size) is not int or item.size < 0:
         raise ValueError(f"{path} has no proper digest and size")
     if item.mode not in (0o644, 0o755):
         raise ValueError(f"{path} has the mode {item.mode:o}")

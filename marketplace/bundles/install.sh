@@ -3,6 +3,8 @@
 #
 #     tar -xOf BUNDLE.tar install.sh | sh -s -- BUNDLE.tar [FOLDER] [options of `market bundle install`]
 #
+# This runs what lies in the bundle: hold the file against the SHA-256 that its maker told you before.
+#
 # 离线安装 OPC 市场：只需要带 venv 的 Python，不访问任何网络。
 set -eu
 
@@ -44,28 +46,35 @@ trap 'rm -rf "$unpacked"' EXIT
 trap 'exit 1' HUP INT TERM
 tar -xf "$bundle" -C "$unpacked" bundle.json source wheels
 
-# Every file is held against the table before any of it runs; the signature over the table is checked by the shop.
-"$python" - "$unpacked" <<'CHECK' || stop "离线包已损坏，什么都没有安装" "The bundle is damaged; nothing was installed"
+# Damage is found before any of it runs; the shop checks the signature over the table.
+"$python" -I - "$unpacked" <<'CHECK' || stop "离线包已损坏，什么都没有安装" "The bundle is damaged; nothing was installed"
 import hashlib, json, pathlib, sys
 
 root = pathlib.Path(sys.argv[1])
 table = json.loads((root / "bundle.json").read_bytes())
-known = {item["path"]: item for item in table["items"]}
-found = [p for part in ("source", "wheels") for p in (root / part).rglob("*") if not p.is_dir()]
-for path in found:
-    item = known[path.relative_to(root).as_posix()]
-    assert not path.is_symlink() and path.stat().st_size == item["size"], path
-    with path.open("rb") as file:
-        assert hashlib.file_digest(file, "sha256").hexdigest() == item["sha256"], path
+parts = ("source", "wheels")
+wanted = {item["path"]: item["sha256"] for item in table["items"] if item["path"].split("/")[0] in parts}
+found = {}
+for path in (path for part in parts for path in (root / part).rglob("*")):
+    if path.is_symlink() or not path.is_dir():
+        if path.is_symlink() or not path.is_file():
+            sys.exit(f"{path} is no plain file")
+        with path.open("rb") as file:
+            found[path.relative_to(root).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+if found != wanted:
+    sys.exit("not what the table says: " + ", ".join(sorted(dict(found.items() ^ wanted.items()))[:3]))
 CHECK
 
 cp -R "$unpacked/source/." "$folder/"
 [ -x "$folder/.venv/bin/python" ] || "$python" -m venv "$folder/.venv"
-pip="$folder/.venv/bin/python -m pip --quiet --disable-pip-version-check --no-input install --no-index --no-deps"
-$pip "$unpacked"/wheels/*.whl
-PYTHONWARNINGS=ignore $pip --no-build-isolation --editable "$folder"
+pip() {
+    "$folder/.venv/bin/python" -m pip --quiet --disable-pip-version-check --no-input install --no-index --no-deps "$@"
+}
+pip "$unpacked"/wheels/*.whl
+(export PYTHONWARNINGS=ignore && pip --no-build-isolation --editable "$folder")
 touch "$folder/.venv/.ready"
 [ ! -d "$folder/web/static/vendor" ] || touch "$folder/web/static/vendor/.ready"
+rm -rf "$unpacked" # before exec, which forgets the trap
 
 say "程序已就绪，下一步安装模型。" "The shop is ready; now its models."
 exec "$folder/.venv/bin/market" bundle install "$bundle" "$@"

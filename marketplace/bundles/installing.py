@@ -62,6 +62,8 @@ def _read(folder: Path, file: str) -> tuple[Path, dict[str, Any]]:
         texts = ("license_package", "license_weights", "source")
         if not all(isinstance(told[name], str) for name in texts):
             raise TypeError("its licences are no text")
+        if set(told["vendor"]) != {"title_zh", "title_en"}:
+            raise ValueError("its vendor is of no form that is known here")
         if manifests.digest(told["manifest"]) != f"sha256:{folder.name}":
             raise ValueError("its name is not its digest")
     except (OSError, ValueError, KeyError, TypeError, RecursionError, CatalogError) as error:

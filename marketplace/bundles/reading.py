@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
 
-from catalog.storage import CHUNK, require_room, storage_errors
+from catalog.storage import CHUNK, only_one, require_room, storage_errors
+from deployer.errors import BundleRefused
 from deployer.spec import Progress, silent
 from marketplace.bundles.contents import ENVELOPE, KEY, LARGEST_TABLE, TABLE, Item, Table, decode, refuse
 
@@ -17,6 +18,16 @@ LARGEST_HEADER = 1 << 16
 
 Check = Callable[[bytes, bytes, bytes], object]
 """Takes the bytes of table, envelope and key; raises when the signature does not hold or is nobody's."""
+
+
+def is_bundle(file: Path) -> bool:
+    """Whether a file begins as a bundle does; all else is found out later."""
+    try:
+        with _opened(file) as archive:
+            first = archive.next()
+    except BundleRefused:
+        return False
+    return first is not None and first.name == TABLE
 
 
 def look(file: Path, check: Check) -> Table:
@@ -40,11 +51,14 @@ def unpacked(
 ) -> Iterator[tuple[Table, Path]]:
     """The table and a folder below `folder` with the checked files, gone again at the end.
 
-    Raises BundleRefused, and StorageFull before anything is written.
+    Raises BundleRefused, and StorageFull before anything is written. One at a time, so that what a killed
+    one left there is known to be nobody's.
     """
-    with _opened(file) as archive:
+    folder.mkdir(parents=True, exist_ok=True)
+    with only_one(folder.with_name(f".{folder.name}.lock")), _opened(file) as archive:
         table = _table(file, archive, check)
-        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(".bundle-*"):
+            rmtree(left, ignore_errors=True)
         require_room(folder, table.size)
         root = Path(tempfile.mkdtemp(dir=folder, prefix=".bundle-"))
         try:
@@ -62,23 +76,28 @@ class _Member(tarfile.TarInfo):
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
         if self.type not in tarfile.REGULAR_TYPES and self.size > LARGEST_HEADER:
             raise tarfile.ReadError("a header is too large")
-        return super()._proc_member(archive)  # type: ignore[misc,no-any-return]
+        try:
+            return super()._proc_member(archive)  # type: ignore[misc,no-any-return]
+        except ValueError as error:
+            raise tarfile.ReadError(str(error)) from error
 
 
 @contextmanager
 def _opened(file: Path) -> Iterator[tarfile.TarFile]:
     try:
+        stream = file.open("rb")
+    except FileNotFoundError:
+        refuse(file.name, "there is no such file", "没有这个文件")
+    except OSError as error:
+        refuse(file.name, f"it cannot be read: {error.strerror}", f"无法读取：{error.strerror}")
+    try:
         with (
-            file.open("rb") as stream,
+            stream,
             tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK, tarinfo=_Member) as archive,
         ):
             yield archive
     except (tarfile.TarError, EOFError) as error:
         refuse(file.name, f"it is no whole tar: {error}", f"不是完整的 tar 文件：{error}")
-    except FileNotFoundError:
-        if file.exists():
-            raise
-        refuse(file.name, "there is no such file", "没有这个文件")
 
 
 def _table(file: Path, archive: tarfile.TarFile, check: Check) -> Table:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,7 +59,8 @@ def _part(path: Path, mode: int = 0o644) -> Part:
 
 def _files_below(folder: Path) -> Iterator[Path]:
     for path in folder.iterdir():
-        if path.name in LEFT_OUT or path.is_symlink():
+        # Hidden files are somebody's own: settings of an editor, keys in an .env.
+        if path.name in LEFT_OUT or path.name.startswith(".") or path.is_symlink():
             continue
         if path.is_dir():
             yield from _files_below(path)
@@ -77,7 +79,14 @@ def requirements() -> list[Requirement]:
             continue
         seen.add(wanted)
         name, extra = wanted
-        distribution = importlib.metadata.distribution(name)
+        try:
+            distribution = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            refuse(
+                "wheels",
+                f"{name} is not installed here; use --no-shop",
+                f"本机没有安装 {name}；请加 --no-shop",
+            )
         exact[name] = distribution.version
         for inner in map(Requirement, distribution.requires or ()):
             if inner.marker is None or inner.marker.evaluate({"extra": extra}):
@@ -107,7 +116,9 @@ def wheels(cache: Path, progress: Progress = silent) -> dict[str, Part]:
 def _kept(folder: Path, wanted: Requirement) -> Path | None:
     for path in sorted(folder.glob("*.whl")):
         found, number, _, _ = parse_wheel_filename(path.name)
-        if found == canonicalize_name(wanted.name) and number in wanted.specifier:
+        # One that a fall of the power left empty or short is fetched again.
+        fits = found == canonicalize_name(wanted.name) and number in wanted.specifier
+        if fits and zipfile.is_zipfile(path):
             return path
     return None
 

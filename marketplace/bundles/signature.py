@@ -8,9 +8,9 @@ from catalog import signing
 from deployer.errors import VerificationFailed
 from deployer.packager import attestation
 from deployer.packager.layout import canonical
+from deployer.packager.provenance import STATEMENT
 from marketplace.bundles.contents import TABLE, digest, refuse
 
-STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://in-toto.io/attestation/release/v0.1"
 
 Ask = Callable[[str], bool]
@@ -43,8 +43,9 @@ def holds(
         if ask is None or not ask(_fingerprint(key, file)):
             raise
         found = attestation.check(envelope, [key], file)
-    subjects = found.statement.get("subject")
-    if subjects != [{"name": TABLE, "digest": {"sha256": digest(content)}}]:
+    told = {key: found.statement.get(key) for key in ("_type", "predicateType", "subject")}
+    subjects = [{"name": TABLE, "digest": {"sha256": digest(content)}}]
+    if told != {"_type": STATEMENT, "predicateType": PREDICATE, "subject": subjects}:
         refuse(file, "its signature is of something else", "签名对应的是别的内容")
     return found.fingerprint
 

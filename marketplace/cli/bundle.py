@@ -1,5 +1,6 @@
 """bundle: listings with all that runs them in one file, and that file installed where no network is."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,6 +59,7 @@ def bundle() -> None:
 def make_command(listings: tuple[str, ...], output: Path, shop: bool, image: bool, json_out: bool) -> None:
     """Make a bundle."""
     from catalog import signing
+    from catalog.storage import sha256_of
     from marketplace.bundles.making import make
     from marketplace.releases import workshop_of
     from marketplace.settings import load
@@ -73,22 +75,25 @@ def make_command(listings: tuple[str, ...], output: Path, shop: bool, image: boo
             with_image=image,
             progress=progress,
         )
-    fingerprint = signing.fingerprint(settings.home)
+    fingerprint, sha256 = signing.fingerprint(settings.home), sha256_of(output)
     if json_out:
-        data_json(_told(output, made, fingerprint))
+        data_json(_told(output, made, fingerprint) | {"sha256": sha256})
     else:
         _show(output, made, fingerprint)
-    file = output.name
-    if shop:
-        hint(
-            f"在目标机器上：tar -xOf {file} install.sh | sh -s -- {file} --fingerprint {fingerprint}",
-            f"On the other machine: tar -xOf {file} install.sh | sh -s -- {file} --fingerprint {fingerprint}",
-        )
-    else:
-        hint(
-            f"在目标机器上：market bundle install {file} --fingerprint {fingerprint}",
-            f"On the other machine: market bundle install {file} --fingerprint {fingerprint}",
-        )
+    command = _first_command(output.name, sha256, fingerprint, shop)
+    hint(f"在目标机器上：{command}", f"On the other machine: {command}")
+
+
+def _first_command(file: str, sha256: str, fingerprint: str, shop: bool) -> str:
+    """What installs the bundle elsewhere.
+
+    Where its own installer runs first, only the sum of the whole file can tell before whether it is ours.
+    """
+    quoted = shlex.quote(file)
+    if not shop:
+        return f"market bundle install {quoted} --fingerprint {fingerprint}"
+    check = f"echo {shlex.quote(f'{sha256}  {file}')} | sha256sum -c"
+    return f"{check} && tar -xOf {quoted} install.sh | sh -s -- {quoted} --fingerprint {fingerprint}"
 
 
 key_option = click.option(
@@ -202,7 +207,7 @@ class _Check:
 
         self._file, self._home = file, load().home
         self._given = (fingerprint or "").replace(":", "").strip().lower()
-        self._known = known_keys(self._home) + ([key.read_bytes()] if key else [])
+        self._known = [key.read_bytes()] if key else known_keys(self._home)
         self.fingerprint, self.key = "", b""
 
     def __call__(self, content: bytes, envelope: bytes, key: bytes) -> None:
@@ -210,9 +215,17 @@ class _Check:
         from deployer.packager import attestation
         from marketplace.bundles.signature import holds
 
-        asked = holds(content, envelope, key, known=self._known, file=self._file.name, ask=self._believes)
-        self.fingerprint = asked
-        self.key = next(each for each in [*self._known, key] if attestation.fingerprint(each) == asked)
+        file = self._file.name
+        signer = holds(content, envelope, key, known=self._known, file=file, ask=self._believes)
+        if self._given not in ("", signer):
+            raise attestation.refusal(
+                file,
+                "signature",
+                f"it is signed with the key {signer}, which is not the one that --fingerprint names",
+                f"签署它的密钥是 {signer}，不是 --fingerprint 指明的那一把",
+            )
+        self.fingerprint = signer
+        self.key = next(each for each in [*self._known, key] if attestation.fingerprint(each) == signer)
 
     def _believes(self, fingerprint: str) -> bool:
         if self._given:

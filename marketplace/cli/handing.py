@@ -1,13 +1,14 @@
 """A package out of its file: written, unpacked, loaded into an engine or pushed; and what to do next."""
 
+import errno
 import hashlib
 import os
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 Made = Mapping[str, Any]
 
 ARCHIVES = (".zip", ".tar")
-PORT = 8000
+PORT = 8001  # on the host; the shop itself is at 8000
 
 
 def require_free(output: Path, *, unpacked: bool) -> None:
@@ -71,12 +72,15 @@ def _engine() -> Iterator[Any]:
     from docker.errors import DockerException
 
     from deployer.errors import RuntimeUnavailable
+    from deployer.runtimes.engines import brief
 
     try:
         client = docker.from_env(timeout=600)
         client.ping()
     except DockerException as error:
-        raise RuntimeUnavailable(runtime="docker", why=str(error)) from error
+        where = os.environ.get("DOCKER_HOST", "")
+        why = f"{where}: {brief(error)}" if where else brief(error)
+        raise RuntimeUnavailable(runtime="docker", why=why) from error
     try:
         yield client
     finally:
@@ -86,15 +90,32 @@ def _engine() -> Iterator[Any]:
 @contextmanager
 def downloaded(shop: "Shop", made: Made, output: Path | None) -> Iterator[Path]:
     """The package's file, fetched beside where it is to go, and gone again if nobody took it."""
-    beside = _target(made, output).parent if output else None
-    if beside:
-        beside.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".market-", dir=beside) as folder:
-        file = Path(folder) / made["file"]
-        with _step("download") as progress:
-            shop.download(f"/api/packages/{made['id']}/file", file, progress)
+    beside = _target(made, output).parent if output else Path(gettempdir())
+    with ExitStack() as stack:
+        with refused_in_words(), _writing(beside, made["size"]):
+            beside.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(TemporaryDirectory(prefix=".market-", dir=beside))
+            file = Path(folder) / made["file"]
+            with _step("download") as progress:
+                shop.download(f"/api/packages/{made['id']}/file", file, progress)
         _require_digest(file, made["digest"])
         yield file
+
+
+@contextmanager
+def _writing(at: Path, size: int) -> Iterator[None]:
+    """End with words where nothing can be written; a full disk has its own."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            from deployer.errors import DiskFull
+
+            raise DiskFull(path=str(at), needed=size, free=0) from error
+        why = error.strerror or str(error)
+        raise click.ClickException(
+            say(f"{at} 无法写入：{why}", f"Nothing can be written to {at}: {why}")
+        ) from error
 
 
 def _require_digest(file: Path, digest: str) -> None:
@@ -122,7 +143,9 @@ def hand_over(
         if load or push:
             told |= _send(made, file, load=load, push=push, insecure=insecure)
         if output:
-            told["output"] = str(_write(made, file, _target(made, output)))
+            target = _target(made, output)
+            with _writing(target, made["size"]):
+                told["output"] = str(_write(made, file, target))
     return told
 
 
@@ -175,12 +198,16 @@ def _write(made: Made, file: Path, target: Path) -> Path:
 
         unpack(file, target)
         return target
+    target.parent.mkdir(parents=True, exist_ok=True)
     half = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        os.link(file, half)
-    except OSError:  # another disk, or one without hard links
-        shutil.copyfile(file, half)
-    half.replace(target)
+        try:
+            os.link(file, half)
+        except OSError:  # another disk, or one without hard links
+            shutil.copyfile(file, half)
+        half.replace(target)
+    finally:
+        half.unlink(missing_ok=True)
     return target
 
 
@@ -203,7 +230,7 @@ def _next(made: Made, command: str) -> Iterator[tuple[str, str, str]]:
     if terminal == "image":
         yield from _run_image(made, at)
     elif terminal == "modelpack" and at:
-        yield "推送", "Push it", f"{command} --push 127.0.0.1:5000/models/x:{made['version']}"
+        yield "推送", "Push it", f"{command} --push 127.0.0.1:5000/{made['name']}:{made['version']}"
     elif at and not at.endswith(ARCHIVES):
         yield from _use_folder(terminal, shlex.quote(at))
     if at:
@@ -215,13 +242,20 @@ def _next(made: Made, command: str) -> Iterator[tuple[str, str, str]]:
 def _run_image(made: Made, at: str | None) -> Iterator[tuple[str, str, str]]:
     if "loaded" not in made and "pushed" not in made:
         yield "装入", "Load it", f"docker load -i {shlex.quote(str(at))}"
-    name = made.get("pushed") if "loaded" not in made else made["loaded"]
-    yield "运行", "Run it", run_command(str(name or made["facts"]["reference"]))
+    name = str((made.get("pushed") if "loaded" not in made else made["loaded"]) or made["facts"]["reference"])
+    yield "运行（先显示密钥）", "Run it (shows the key first)", run_command(name)
+    yield "查看调用方法", "See how to call it", call_command()
 
 
 def run_command(image: str) -> str:
     """How a sealed image is run; the key is what callers send as a bearer token."""
-    return f"docker run --rm -p {PORT}:{PORT} -e MARKET_SERVER_KEY=$(openssl rand -hex 16) {image}"
+    key = 'KEY=$(openssl rand -hex 16); echo "$KEY"'
+    return f'{key}; docker run --rm -p {PORT}:8000 -e MARKET_SERVER_KEY="$KEY" {image}'
+
+
+def call_command() -> str:
+    """How its routes, with an example of each, are asked for."""
+    return f'curl http://127.0.0.1:{PORT}/openapi.json -H "Authorization: Bearer KEY"'
 
 
 def _use_folder(terminal: str, at: str) -> Iterator[tuple[str, str, str]]:
@@ -232,4 +266,4 @@ def _use_folder(terminal: str, at: str) -> Iterator[tuple[str, str, str]]:
     elif terminal == "android":
         yield "打开", "Open it", f"Android Studio → {at}"
     elif terminal == "ios":
-        yield "打开", "Open it", f"Xcode → {at}"
+        yield "打开", "Open it", f"Xcode → {at}/Sample.xcodeproj"

@@ -65,7 +65,7 @@ def watched(title: str) -> "Iterator[Progress]":
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}")
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}", markup=False)
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as bars:
         bar = bars.add_task(title, total=None, note="")
 

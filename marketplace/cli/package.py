@@ -74,8 +74,12 @@ def package(model: str, json_out: bool, wait: bool, timeout: float, **wanted: An
     sys.exit(_in_the_shop(full_name(model), json_out, wait, timeout, **wanted))
 
 
-def _check(wait: bool, *, terminal: str, output: Path | None, load: bool, push: str | None, **_: Any) -> None:
+def _check(
+    wait: bool, *, terminal: str, platform: str, output: Path | None, load: bool, push: str | None, **_: Any
+) -> None:
     """Refuse what does not go together, before minutes of work."""
+    if platform and terminal != "image":
+        raise click.UsageError(say("--platform 只用于镜像。", "--platform is for images."))
     if load and terminal != "image":
         raise click.UsageError(say("--load 只用于镜像。", "--load is for images."))
     if push and terminal not in ("image", "modelpack"):
@@ -185,8 +189,10 @@ def tell(made: Made, json_out: bool) -> None:
         (say("状态", "State"), made["state"]),
     ]
     if made["state"] == "ready":
+        at = made.get("output") or made.get("path")
+        if at or not ("loaded" in made or "pushed" in made):  # the shop's file is of no use to them
+            facts.append((say("文件", "File"), at or made["file"]))
         facts += [
-            (say("文件", "File"), made.get("output") or made.get("path") or made["file"]),
             (say("大小", "Size"), size(made["size"])),
             (say("摘要", "Digest"), made["digest"]),
         ]

@@ -4,7 +4,6 @@ A registry's reference is the exception: what it names is fetched first, and not
 """
 
 import contextlib
-import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,23 +19,15 @@ if TYPE_CHECKING:
     from deployer.packager.verify import Verified
 
 MARKS = {"holds": "●", "none": "–", "unknown": "–", "fails": "✕"}
-STEPS = {
-    "content": ("内容", "Content"),
-    "signature": ("签名", "Signature"),
-    "source": ("来源", "Source"),
-    "conversion": ("转换", "Conversion"),
-    "quantisation": ("量化", "Quantisation"),
-    "evaluation": ("评估", "Evaluation"),
-    "package": ("打包", "Package"),
-    "bill": ("物料清单", "Bill"),
-}
 
 
 def verify_file(path: Path, key: Path | None) -> dict[str, Any]:
     """What holds of an OCI layout (folder, .tar, .tar.gz), a package (folder, .zip) or a bundle."""
-    if path.is_file() and _is_bundle(path):
-        return _bundle(path, key)
     from deployer.packager import opening
+    from marketplace.bundles.reading import is_bundle
+
+    if path.is_file() and is_bundle(path):
+        return _bundle(path, key)
 
     return _looked(str(path), key, lambda: opening.opened(path))
 
@@ -190,17 +181,6 @@ def _in_engine(reference: str) -> "Iterator[Evidence]":
         client.close()
 
 
-def _is_bundle(path: Path) -> bool:
-    from marketplace.bundles.contents import TABLE
-
-    try:
-        with tarfile.open(path, "r|") as archive:
-            first = archive.next()
-    except (tarfile.TarError, EOFError, OSError):
-        return False
-    return first is not None and first.name == TABLE
-
-
 def _bundle(path: Path, key: Path | None) -> dict[str, Any]:
     """Every file of a bundle against its signed table."""
     from deployer.errors import DeployerError
@@ -239,7 +219,12 @@ def show(told: Mapping[str, Any]) -> None:
         return
     if not told.get("steps"):
         return
-    rows = [(MARKS[step["verdict"]], say(*STEPS[step["step"]]), _words(step, told)) for step in told["steps"]]
+    from deployer.packager.attestation import STEPS_ZH
+
+    rows = [
+        (MARKS[one["verdict"]], say(STEPS_ZH[one["step"]], one["step"].capitalize()), _words(one, told))
+        for one in told["steps"]
+    ]
     table(("", say("步骤", "STEP"), say("说明", "WHAT WAS FOUND")), rows)
     if told.get("figures"):
         from marketplace.cli.jobs import show_figures
@@ -293,6 +278,8 @@ def _words(step: Mapping[str, Any], told: Mapping[str, Any]) -> str:
         return "?"  # signed by somebody trusted, and yet of no form that is known here
     if step["step"] == "package":
         said = f"{told['release']['name']} {told['release']['version']}, {said}"
+    if step["step"] == "content" and told.get("digest"):
+        said = f"{said}: {told['digest']}"  # a tag may lead elsewhere tomorrow
     return said
 
 

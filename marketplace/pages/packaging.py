@@ -36,7 +36,7 @@ from marketplace.services import Services
 
 PULSE = 15.0  # seconds between looks where nothing moves
 TICK = 0.5  # seconds between two pictures of a row that moves
-PORT = 8000
+PORT = 8001  # on the host; the shop itself is at 8000
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,14 @@ def commands(made: PackageOut, lang: str) -> list[Command]:
 def _use(made: PackageOut, file: str, folder: str) -> list[tuple[str, str]]:
     image = str(made.facts.get("reference", ""))
     if made.terminal == "image":
-        run = f"docker run --rm -p {PORT}:{PORT} -e MARKET_SERVER_KEY=$(openssl rand -hex 16) {image}"
-        return [(_("Load it into an engine"), f"docker load -i {file}"), (_("Run it, with a key"), run)]
+        key = 'KEY=$(openssl rand -hex 16); echo "$KEY"'
+        run = f'{key}; docker run --rm -p {PORT}:8000 -e MARKET_SERVER_KEY="$KEY" {image}'
+        call = f'curl http://127.0.0.1:{PORT}/openapi.json -H "Authorization: Bearer KEY"'
+        return [
+            (_("Load it into an engine"), f"docker load -i {file}"),
+            (_("Run it, with a key that it shows first"), run),
+            (_("See how to call it, with that key"), call),
+        ]
     if made.terminal == "modelpack":
         push = f"market package {made.name}@{made.version} --format modelpack --push"
         target = f"127.0.0.1:5000/{made.name}:{made.version}"

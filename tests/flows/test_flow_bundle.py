@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from catalog.storage import sha256_of
 from tests.shop import CACHE, Shop
 
 pytestmark = [pytest.mark.engine, pytest.mark.network]
@@ -34,8 +35,12 @@ def bundle(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     file = tmp_path_factory.mktemp("stick") / "orientation.tar"
     done = shop.market("bundle", "doc-orientation", "--output", str(file), "--json", timeout=600)
     assert done.returncode == 0, done.stderr
-    assert "install.sh" in done.stderr
-    return file, json.loads(done.stdout)
+    told = json.loads(done.stdout)
+    assert (
+        "install.sh" in done.stderr and f"echo '{told['sha256']}  {file.name}' | sha256sum -c" in done.stderr
+    )
+    assert told["sha256"] == sha256_of(file)
+    return file, told
 
 
 def elsewhere(folder: Path, *command: str, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
@@ -83,7 +88,8 @@ def test_a_bundle_of_somebody_unknown_is_refused_and_nothing_is_kept(
         done = other.market("bundle", "install", str(file), "--json")
         assert done.returncode == 1
         assert json.loads(done.stdout)["error"]["code"] == "verification-failed"
-        assert other.api.get("/api/listings").json()["total"] == 0
+        with other.api as api:
+            assert api.get("/api/listings").json()["total"] == 0
         wrong = other.market("bundle", "install", str(file), "--fingerprint", "0" * 64)
         assert wrong.returncode == 1 and "--key" in wrong.stderr
 
@@ -100,7 +106,8 @@ def test_a_damaged_bundle_changes_nothing(bundle: tuple[Path, dict[str, object]]
         )
         assert done.returncode == 1
         assert json.loads(done.stdout)["error"]["code"] == "bundle-refused"
-        assert other.api.get("/api/listings").json()["total"] == 0
+        with other.api as api:
+            assert api.get("/api/listings").json()["total"] == 0
         assert not list((other.home / "bundles").iterdir())
 
 

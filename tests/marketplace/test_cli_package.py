@@ -1,5 +1,6 @@
 """market package on a model folder, with no shop: what is made, where it goes, and what is refused."""
 
+import errno
 import hashlib
 import json
 import shutil
@@ -9,13 +10,29 @@ from typing import Any
 
 import httpx
 import pytest
+from click import ClickException
 from click.testing import CliRunner, Result
 
 from deployer.terminals import TERMINALS
-from marketplace.cli import main, package, steps
+from marketplace.cli import handing, main, package, steps
+from marketplace.client import Refused
 from tests.deployer.packager import registries
 from tests.shelf_files import model_dir
 from tests.shop import CACHE
+
+MADE = {
+    "name": "opc-market/x",
+    "version": "1.0.0",
+    "terminal": "image",
+    "device": "cpu",
+    "platforms": ["linux/amd64"],
+    "state": "ready",
+    "file": "x.tar",
+    "media_type": "application/x-tar",
+    "size": 1,
+    "digest": "sha256:0",
+}
+NOWHERE: dict[str, Any] = {"load": False, "push": None, "insecure": False}
 
 
 @pytest.fixture(autouse=True)
@@ -147,6 +164,7 @@ def test_loaded_into_the_engine_it_runs(home: Path, model: Path) -> None:
     [
         (["--load", "--format", "browser"], "--load is for images"),
         (["--push", "127.0.0.1:5000/x:1", "--format", "box"], "--push is for image"),
+        (["--format", "browser", "--platform", "linux/amd64"], "--platform is for images"),
         (["--no-wait", "-o", "x.tar"], "--no-wait"),
         (["--variant", "sha256:0"], "--variant is for listings"),
         (["--format", "toaster"], "toaster"),
@@ -166,7 +184,6 @@ def test_what_does_not_go_together_is_wrong_usage(
     [
         (["--device", "toaster"], "unknown-device"),
         (["--platform", "linux/riscv64"], "platform-not-supported"),
-        (["--format", "browser", "--platform", "linux/amd64"], "platform-not-supported"),
         (["--push", "not a reference"], "invalid-reference"),
     ],
 )
@@ -197,3 +214,27 @@ def test_a_damaged_file_of_the_folder_is_refused(home: Path, model: Path, tmp_pa
         file.write(b"x")
     done = run(copy, "--format", "modelpack")
     assert (done.exit_code, "[digest-mismatch]" in done.stderr) == (1, True), done.stderr
+
+
+def test_where_nothing_can_be_written_is_said_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(ClickException, match=r"Nothing can be written to .*taken"):
+        handing.hand_over(MADE, tmp_path / "taken", **NOWHERE, output=tmp_path / "taken" / "x.tar")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(handing, "_write", full)
+    with pytest.raises(Refused) as refused:
+        handing.hand_over(MADE, tmp_path / "taken", **NOWHERE, output=tmp_path / "x.tar")
+    assert refused.value.problem["code"] == "packaging-disk-full"
+    assert str(tmp_path / "x.tar") in refused.value.problem["detail"]
+
+
+def test_what_went_elsewhere_has_no_file_to_show(capsys: pytest.CaptureFixture[str]) -> None:
+    package.tell(MADE | {"loaded": "x:1"}, json_out=False)
+    assert "x.tar" not in capsys.readouterr().out
+    package.tell(MADE, json_out=False)
+    assert "x.tar" in capsys.readouterr().out

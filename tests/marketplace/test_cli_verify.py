@@ -116,6 +116,7 @@ def test_what_is_not_known_is_not_shown_as_fine(home: Path, tmp_path: Path) -> N
     assert rows["Evaluation"].startswith("–") and "not measured" in rows["Evaluation"]
     assert rows["Quantisation"].startswith("–")
     found = told(path)
+    assert f"digest says: {found['digest']}" in rows["Content"]
     assert (found["certificate"], verdict(found, "evaluation")) == (None, "unknown")
 
 

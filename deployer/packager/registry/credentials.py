@@ -1,7 +1,6 @@
 """Who one is to a registry, as `docker login` left it: in Docker's config or with a credential helper."""
 
 import base64
-import binascii
 import json
 import os
 import re
@@ -72,7 +71,7 @@ def _of_entry(entry: Mapping[str, Any]) -> Credentials | None:
     if auth := entry.get("auth"):
         try:
             user, _, password = base64.b64decode(str(auth), validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # no base64, or no text in it
             return None
     return Credentials(user, password.rstrip("\x00"), token) if user or token else None
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -91,3 +92,17 @@ def test_a_cut_short_one_is_left_alone(built: Path) -> None:
     for size in (64, 100, 500, 5000):
         short = built.read_bytes()[:size]
         assert shorn(short) == short
+
+
+def test_segments_without_alignment_and_without_bytes() -> None:
+    """No alignment may be written as 0; one of zeros alone has a place all the same, in step with memory."""
+    loads = [(1, 5, 0, 0, 0, 4000, 4000, 0), (1, 6, 0x1900, 0x5900, 0, 0, 64, 0x1000)]
+    header = struct.pack(
+        "<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01", 3, 62, 1, 0, 64, 9000, 0, 64, 56, 2, 0, 0, 0
+    )
+    whole = (header + b"".join(struct.pack("<IIQQQQQQ", *load) for load in loads)).ljust(9500, b"x")
+    less = shorn(whole)
+    assert len(less) == 4000
+    first, second = (struct.unpack_from("<IIQQQQQQ", less, 64 + 56 * index) for index in range(2))
+    assert (first[2], first[5]) == (0, 4000)
+    assert (second[2] - second[3]) % 0x1000 == 0

@@ -4,6 +4,8 @@ import hashlib
 import io
 import json
 import lzma
+import subprocess
+import sys
 import tarfile
 import zipfile
 from contextlib import ExitStack
@@ -170,6 +172,26 @@ def test_sources_give_way_to_their_compiled_form_where_there_is_one() -> None:
     assert bytecode.sourceless(tree, "3.3") == tree
 
 
+FULL = r"""
+import resource, sys
+from deployer.errors import DiskFull
+from deployer.packager import bytecode
+from deployer.packager.layers import file
+resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400))
+tree = {"a.py": file(b"x = 1"), "b.py": file(b"import a, b, c, d, e, f, g, h, i\n" * 10)}
+try:
+    bytecode.sourceless(tree, ".".join(map(str, sys.version_info[:2])))
+except DiskFull:
+    print("refused")
+"""
+
+
+def test_a_full_disk_never_gives_half_of_the_modules() -> None:
+    """Or an image would lack them, under the digest that is remembered for these inputs."""
+    done = subprocess.run([sys.executable, "-c", FULL], capture_output=True, text=True, check=True)
+    assert done.stdout == "refused\n"
+
+
 def ar(*members: tuple[str, bytes]) -> bytes:
     data = b"!<arch>\n"
     for name, content in members:
@@ -203,3 +225,10 @@ def test_debian_packages_are_read_without_dpkg(tmp_path: Path) -> None:
     package.write_bytes(b"no package")
     with pytest.raises(PackagingFailed, match="no Debian package"):
         debian.root_tree([package])
+
+
+def test_packages_without_python_are_named(tmp_path: Path) -> None:
+    with pytest.raises(PackagingFailed, match="no python3"):
+        debian.python_version([])
+    with pytest.raises(PackagingFailed, match=str(tmp_path)):
+        debian.python_version([tmp_path / "libc6_1_amd64.deb"])

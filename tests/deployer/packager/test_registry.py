@@ -34,7 +34,7 @@ from deployer.packager import referrers
 from deployer.packager.image import MANIFEST, Image, Platform, assemble, image_index
 from deployer.packager.layers import LAYER
 from deployer.packager.layout import Descriptor, Layout, canonical
-from deployer.packager.registry import Pace, Reference, pull, push
+from deployer.packager.registry import Pace, Reference, credentials, pull, push
 from tests.deployer.packager import registries
 from tests.deployer.packager.registries import (
     ELSEWHERE,
@@ -784,6 +784,16 @@ def test_a_token_is_bought_with_the_password_and_shown_to_nobody(
     shown = caplog.text + str(refused.value)
     for secret in (PASSWORD, "let-me-in", "_state", tokens[1].headers["authorization"]):
         assert secret not in shown
+
+
+@pytest.mark.parametrize("auth", ["é", "no base64", "/w=="])
+def test_credentials_that_cannot_be_read_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, auth: str
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    config = {"auths": {"127.0.0.1:5000": {"auth": auth}}}
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert credentials.find(Reference.parse("127.0.0.1:5000/a:1")) is None
 
 
 def test_an_identity_token_is_exchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

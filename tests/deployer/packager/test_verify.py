@@ -1,14 +1,17 @@
 """Verification offline: what holds, and each way in which a package may have been tampered with."""
 
 import base64
+import gzip
 import hashlib
 import io
 import json
 import os
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -463,6 +466,55 @@ def test_a_hostile_zip(
     refused("content", why, lambda: looked(path, key.public))
 
 
+def renamed(name: str) -> bytes:
+    """The field by which unzip and 7z call a file otherwise than its entry does."""
+    told = struct.pack("<BI", 1, zlib.crc32(b"evil.js")) + name.encode()
+    return struct.pack("<HH", 0x7075, len(told)) + told
+
+
+def test_a_zip_that_others_unpack_otherwise(folder: Path, key: Key, tmp_path: Path) -> None:
+    path = zipped(folder, tmp_path / "x.zip")
+    plain = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        infos = {info.filename: info for info in archive.infolist()}
+        contents = {name: archive.read(name) for name in infos}
+    (first, second), third = sorted(infos)[:2], sorted(infos)[2]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in contents.items():
+            info = entry(name)
+            info.extra = renamed({first: second, second: first}.get(name, third))
+            archive.writestr(info, content)
+    refused("content", "otherwise", lambda: looked(path, key.public))
+
+    slipped = io.BytesIO()  # a file before those in the table, as whoever reads from the start finds it
+    with zipfile.ZipFile(slipped, "w") as archive:
+        archive.writestr("evil.js", b"evil")
+        size = archive.start_dir
+    path.write_bytes(slipped.getvalue()[:size] + plain)
+    refused("content", "otherwise", lambda: looked(path, key.public))
+
+    with path.open("wb") as out:  # as a stream, with sizes behind each file
+        unseekable = io.BufferedWriter(Pipe(out))  # type: ignore[arg-type]
+        with zipfile.ZipFile(unseekable, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in contents.items():
+                archive.writestr(name, content)
+        unseekable.flush()
+    assert looked(path, key.public).holds
+
+
+class Pipe(io.RawIOBase):
+    """Takes bytes and cannot go back."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return int(self._file.write(bytes(data)))
+
+
 def test_a_spoiled_zip(folder: Path, key: Key, tmp_path: Path) -> None:
     path = zipped(folder, tmp_path / "x.zip")
     whole = path.read_bytes()
@@ -524,6 +576,18 @@ def name_another(members: dict[str, bytes]) -> None:
     members["index.json"] = canonical(index)
 
 
+def mislead_readers_in_go(members: dict[str, bytes]) -> None:
+    """They take `config` for `Config`, and the last one counts."""
+    told = json.loads(members["manifest.json"])
+    told[0]["config"] = slip_in(members, b"{}")
+    members["manifest.json"] = json.dumps(told).encode()
+
+
+def list_in_another_case(members: dict[str, bytes]) -> None:
+    index = json.loads(members["index.json"])
+    members["index.json"] = json.dumps({**index, "Manifests": []}).encode()
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
@@ -535,6 +599,9 @@ def name_another(members: dict[str, bytes]) -> None:
         (lambda members: members.update({"repositories": b"{}"}), "has no place"),
         (lambda members: members.update({"blobs/./sha256/" + "00" * 32: b"x"}), ""),
         (name_another, "2 images"),
+        (mislead_readers_in_go, "case alone"),
+        (list_in_another_case, "case alone"),
+        (lambda members: members.update({"\x1b[2Jx": b""}), "�[2Jx has no place"),
     ],
 )
 def test_whoever_loads_the_archive_gets_what_was_verified(
@@ -545,6 +612,69 @@ def test_whoever_loads_the_archive_gets_what_was_verified(
         refused("content", why, lambda: looked(path, key.public))
     else:
         assert looked(path, key.public).holds
+
+
+EVIL = b"[]"
+BLOB = f"blobs/sha256/{sha(EVIL)}"
+
+
+def member(name: str, content: bytes, size: bytes = b"") -> bytes:
+    """A member as it lies in a tar; `size` stands in its header instead of what it is."""
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    header = bytearray(info.tobuf(tarfile.USTAR_FORMAT))
+    if size:
+        header[124:136], header[148:156] = size, b" " * 8
+        header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + content + bytes(-len(content) % 512)
+
+
+def extended(kind: bytes) -> bytes:
+    told: bytes = tarfile.TarInfo._create_pax_generic_header({"path": BLOB}, kind, "utf-8")  # type: ignore[attr-defined]
+    return told
+
+
+def longer(name: str) -> bytes:
+    told: bytes = tarfile.TarInfo._create_gnu_long_header(  # type: ignore[attr-defined]
+        name, tarfile.GNUTYPE_LONGNAME, "utf-8", "strict"
+    )
+    return told
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        # Read here as a blob of its digest, and by Docker as its index.
+        extended(tarfile.XGLTYPE) + member("manifest.json", EVIL),
+        extended(tarfile.XHDTYPE) + longer("manifest.json") + member("x", EVIL),
+        # Read here as an empty member with others behind it, by Docker as one that they lie in.
+        member(f"blobs/sha256/{sha(b'')}", b"", b"\0" + b"%010o\0" % 1024) + member(BLOB, EVIL),
+        bytes(1024) + member("manifest.json", EVIL),
+        b"no header".ljust(512) + member("manifest.json", EVIL),
+    ],
+    ids=["global", "two names", "size", "behind the end", "behind no header"],
+)
+def test_a_tar_that_others_read_otherwise(made: Made, key: Key, tmp_path: Path, evil: bytes) -> None:
+    def without_docker(members: dict[str, bytes]) -> None:
+        del members["manifest.json"]
+
+    path = carried(made, tmp_path / "out.tar", without_docker)
+    with tarfile.open(path) as archive:
+        end = max(one.offset_data + -(-one.size // 512) * 512 for one in archive)
+    plain = path.read_bytes()[:end]
+    assert looked(path, key.public).holds
+    path.write_bytes(plain + evil + bytes(10240))
+    refused("content", "", lambda: looked(path, key.public))
+    path.write_bytes(gzip.compress(plain + evil + bytes(10240)))
+    refused("content", "", lambda: looked(path, key.public))
+
+
+@pytest.mark.parametrize("name", ["install.sh", "blobs/sha512", "manifest.json"])
+def test_nothing_else_lies_in_the_folder_of_a_layout(made: Made, key: Key, tmp_path: Path, name: str) -> None:
+    output.to_folder(made.layout, made.root, tmp_path / "out", "a/b:1", made.attached)
+    assert looked(tmp_path / "out", key.public).holds
+    (tmp_path / "out" / name).symlink_to("/dev/zero")
+    refused("content", "has no place", lambda: looked(tmp_path / "out", key.public))
 
 
 # An engine
@@ -567,5 +697,27 @@ def test_an_image_of_an_engine(made: Made, key: Key, tmp_path: Path, client: Any
         for home in (elsewhere.root, tmp_path / "nothing"):
             with pytest.raises(VerificationFailed, match="engines keep no signatures"):
                 opening.in_engine(client, name, home).__enter__()
+    finally:
+        client.images.remove(name, force=True)
+
+
+@pytest.mark.engine
+def test_an_image_of_an_engine_that_a_stranger_says_is_another(made: Made, key: Key, client: Any) -> None:
+    """Whoever can attach something to what is kept here must not lend another image its signature."""
+    from deployer.packager import engine
+    from deployer.packager.image import assemble, images_of
+
+    real = images_of(made.layout, made.root)[0]
+    evil = assemble(made.layout, real.layers[:1], {"User": "0"}, arch="amd64")
+    steps = [{"step": "package", "images": [{"config": evil.config.digest}]}]
+    claim = canonical({"predicate": {provenance.CHAIN: {"steps": steps}}})
+    stranger = attestation.sign(claim, None, b"")
+    kind = attestation.PAYLOAD
+    referrers.attach(made.layout, made.root, kind, stranger, media_type=kind)
+    name = "opc-market-test/verify-evil:1"
+    engine.load(client, made.layout, evil, name)
+    try:
+        with pytest.raises(VerificationFailed, match="speaks of another image"):
+            opening.in_engine(client, name, made.shop.images).__enter__()
     finally:
         client.images.remove(name, force=True)

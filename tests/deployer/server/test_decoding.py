@@ -14,6 +14,7 @@ from deployer.server.errors import BadInput
 from deployer.server.http import Request, Response, read_form, read_object
 from deployer.server.predictor import Predictor, finish, load
 from deployer.server.problems import Problem
+from deployer.server.providers import Device
 from deployer.server.signature import TensorSpec
 from tests.deployer.server.conftest import identity, write_model
 
@@ -89,7 +90,7 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
 
 @given(value=JSON)
 def test_any_infer_request_is_answered_or_refused(predictor: Predictor, value: Any) -> None:
-    protocol = openinference.OpenInference("demo", predictor)
+    protocol = openinference.OpenInference("demo", predictor, Device())
     tensor = {"name": "x", "datatype": "FP32", "shape": [1], "data": value}
     for body in (value, {"inputs": value}, {"inputs": [tensor]}):
         request = Request("POST", "/", {}, json.dumps(body).encode("utf-8", "surrogatepass"))

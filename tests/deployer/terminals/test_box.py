@@ -199,7 +199,7 @@ def test_install_ask_install_again_and_uninstall(
     assert again.stdout.splitlines()[-2] == key and "正在载入" not in again.stdout
 
     left = _run(folder, "uninstall.sh", "--dir", str(keys))
-    assert left.returncode == 0, left.stderr
+    assert (left.returncode, left.stdout) == (0, f"{SERVICE} was removed\n"), left.stderr
     assert not keys.exists()
     assert client.containers.list(all=True, filters={"name": SERVICE}) == []
     assert client.images.list(name=f"tests/box-test-{os.getpid()}") == []
@@ -224,7 +224,8 @@ def test_damage_is_found_before_anything_is_done(folder: Path, tmp_path: Path) -
     shutil.copytree(folder, copy)
     (copy / "SHA256SUMS").write_text(f"{'0' * 64}  README.md\n")
     done = _run(copy, "install.sh", "--no-service", "--dir", str(tmp_path / "keys"))
-    assert done.returncode == 1 and "damaged" in done.stderr and not (tmp_path / "keys").exists()
+    assert done.returncode == 1 and "damaged" in done.stderr and "README.md: FAILED" in done.stderr
+    assert not (tmp_path / "keys").exists()
 
 
 def test_a_port_that_is_taken_is_named(

@@ -12,10 +12,13 @@ import pytest
 
 from catalog import signing
 from deployer.errors import BundleRefused, VerificationFailed
+from deployer.packager import attestation
+from deployer.packager.layout import canonical
 from marketplace.bundles import contents, reading, signature, writing
 from marketplace.bundles.contents import ENVELOPE, KEY, TABLE, Item, Table
 from marketplace.bundles.writing import Part
-from marketplace.trust import known_keys
+from marketplace.cli.bundle import _Check
+from marketplace.trust import known_keys, trust
 
 FILES = {"blobs/aa": Part(b"weights" * 1000), "install.sh": Part(b"#!/bin/sh\n", 0o755)}
 EMPTY = Table(product="1", listings=["a/b@1.0.0"])
@@ -202,3 +205,65 @@ def test_a_file_that_changes_while_it_is_written(home: Path, tmp_path: Path) -> 
         )
     assert not (tmp_path / "b.tar").exists()
     assert {path.name for path in tmp_path.iterdir()} == {"home", "source"}
+
+
+def test_what_cannot_be_opened_is_refused_by_name(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.tar").mkdir()
+    assert "cannot be read" in refusal(tmp_path / "a.tar", home, tmp_path / "out")
+    assert "no such file" in refusal(tmp_path / "b.tar", home, tmp_path / "out")
+    assert not reading.is_bundle(tmp_path / "a.tar")
+
+
+def test_a_header_that_makes_no_sense_is_refused(bundle: Path, home: Path, tmp_path: Path) -> None:
+    told = {"GNU.sparse.map": "x", "GNU.sparse.major": "0", "GNU.sparse.minor": "1"}
+    header = tarfile.TarInfo._create_pax_generic_header(told, tarfile.XHDTYPE, "utf-8")  # type: ignore[attr-defined]
+    bundle.write_bytes(header + bundle.read_bytes())
+    assert "no whole tar" in refusal(bundle, home, tmp_path / "out")
+    assert not reading.is_bundle(bundle)
+
+
+def test_what_a_killed_install_left_goes_with_the_next(bundle: Path, home: Path, tmp_path: Path) -> None:
+    assert reading.is_bundle(bundle)
+    (tmp_path / "out" / ".bundle-left" / "blobs").mkdir(parents=True)
+    with reading.unpacked(bundle, tmp_path / "out", check_of(home)) as (_, root):
+        assert list((tmp_path / "out").iterdir()) == [root]
+
+
+@pytest.mark.parametrize("change", [{"predicateType": "https://slsa.dev/provenance/v1"}, {"subject": []}])
+def test_a_signature_that_was_made_for_something_else(change: dict[str, object], home: Path) -> None:
+    content = EMPTY.encode()
+    envelope, public = signature.seal(home, content)
+    assert signature.holds(content, envelope, public, known=[public], file="x")
+    told = attestation.check(envelope, [public]).statement | change
+    envelope = attestation.sign(canonical(told), partial(signing.sign_bytes, home), public)
+    with pytest.raises(BundleRefused, match="something else"):
+        signature.holds(content, envelope, public, known=[public], file="x")
+
+
+def test_a_fingerprint_that_is_given_counts_before_keys_that_are_known(
+    bundle: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARKET_HOME", str(home))
+    other = tmp_path / "other"
+    signing.ensure_key(other)
+    own = signing.fingerprint(home)
+    for fingerprint in (None, "", own, own.upper()):
+        check = _Check(bundle, None, fingerprint)
+        reading.look(bundle, check)
+        assert check.fingerprint == own
+    with pytest.raises(VerificationFailed, match="not the one that --fingerprint names"):
+        reading.look(bundle, _Check(bundle, None, signing.fingerprint(other)))
+    with pytest.raises(VerificationFailed):
+        reading.look(bundle, _Check(bundle, signing.public_key(other), None))
+
+
+def test_a_key_is_trusted_from_then_on(home: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    signing.ensure_key(other)
+    public = signing.public_key(other).read_bytes()
+    assert public not in known_keys(home)
+    assert [trust(home, public) for _ in range(2)] == [signing.fingerprint(other)] * 2
+    assert known_keys(home).count(public) == 1
+    with pytest.raises(ValueError, match="PEM"):
+        trust(home, b"no key")
+    assert len(list((home / "keys" / "trusted").iterdir())) == 1

@@ -1,5 +1,9 @@
 """What a bundle carries of the shop itself."""
 
+import zipfile
+from pathlib import Path
+
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from marketplace.bundles import shop
@@ -27,3 +31,20 @@ def test_the_source_is_whole_and_holds_nothing_private() -> None:
         path for path in parts if "__pycache__" in path or "/tests/" in path or "node_modules" in path
     ]
     assert parts["install.sh"].mode == 0o755
+
+
+def test_hidden_files_stay_at_home(tmp_path: Path) -> None:
+    for name in (".env", ".swap/inner.py", "kept.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [path.name for path in shop._files_below(tmp_path)] == ["kept.py"]
+
+
+def test_a_wheel_that_was_left_short_does_not_count(tmp_path: Path) -> None:
+    wanted = Requirement("a==1")
+    wheel = tmp_path / "a-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("a.py", "")
+    assert shop._kept(tmp_path, wanted) == wheel
+    wheel.write_bytes(wheel.read_bytes()[:20])
+    assert shop._kept(tmp_path, wanted) is None

@@ -62,8 +62,9 @@ def test_a_ready_package_is_checked_first_and_then_used(terminal: str, lang: str
 
 
 def test_an_image_is_run_with_a_key() -> None:
-    *_, run = packaging.commands(MADE, "en")
-    assert "MARKET_SERVER_KEY=" in run.text
+    *_, run, call = packaging.commands(MADE, "en")
+    assert 'MARKET_SERVER_KEY="$KEY"' in run.text and 'echo "$KEY"' in run.text
+    assert f"127.0.0.1:{packaging.PORT}/" in call.text
     assert run.text.endswith(" opc-market/x:1.0.0-amd64")
 
 
