@@ -14,5 +14,6 @@ The walk:
 - `engine` hands an engine what it lacks, `registry` does so with registries; `output` carries an `archive` or
   a folder away and reads it back without trust.
 
-The same inputs give the same digest on any machine.
+The same inputs give the same digest; the Debian packages, the wheels and the interpreter that compiles are
+among them.
 """

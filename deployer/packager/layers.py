@@ -46,7 +46,7 @@ NEVER_LOADED = re.compile(
     r"|^onnxruntime/(transformers|quantization|tools|datasets|backend)/|^onnxruntime/capi/libonnxruntime\.so"
 )
 # And these, where numpy itself loads them only when asked for: since its second version.
-LOADED_LATE = re.compile(r"^numpy/(ma|polynomial|random)/")
+LOADED_LATE = re.compile(r"^numpy/(polynomial|random)/")
 SECOND_NUMPY = "numpy/_core/__init__.py"
 SHARED_OBJECT = re.compile(r"\.so(\.[0-9.]+)?$")
 

@@ -303,6 +303,7 @@ def write_whole(path: Path, data: bytes) -> None:
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".file-", delete=False) as file:
         try:
             file.write(data)
+            os.fchmod(file.fileno(), 0o644)  # a home is its owner's alone; what is carried away is for all
             file.flush()
             os.fsync(file.fileno())
             Path(file.name).replace(path)

@@ -7,10 +7,12 @@ file where there are several; here they stay one layer, since that is the blob t
 
 import json
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from deployer.errors import PackagingFailed
 from deployer.packager.image import EPOCH, MANIFEST, PLATFORMS, Platform, assemble, image_index
+from deployer.packager.layers import LAYER
 from deployer.packager.layout import Descriptor, Layout, canonical
 from deployer.packager.parts import FOLDER, parts
 from deployer.packager.provenance import chain_of
@@ -75,15 +77,29 @@ def weights_image(
     so it is an index whose images differ in nothing else; a manifest when one platform is asked for.
     """
     layout = Layout(workshop.images)
-    weights = parts(layout, release).weights
-    words = _annotations(release)
-    images = [
-        assemble(layout, (weights,), {"Labels": words}, arch=one.architecture, annotations=words)
-        for one in platforms
-    ]
-    root = images[0].manifest if len(images) == 1 else image_index(layout, images)
+    root = _one_layer(layout, parts(layout, release).weights, _annotations(release), platforms)
     layout.tag(root, f"{release.name}:{release.version}-weights")
     return root
+
+
+def weights_of(layout: Layout, artifact: Descriptor) -> Descriptor:
+    """The same image, made of an artifact that is at hand; refuses what holds no weights."""
+    told = layout.document(artifact)
+    weights = next((one for one in map(Descriptor.of, told["layers"]) if one.media_type == WEIGHTS), None)
+    if told.get("artifactType") != ARTIFACT or weights is None:
+        raise PackagingFailed(image=artifact.digest, why="it is no ModelPack artifact with weights")
+    plain = Descriptor(LAYER, weights.digest, weights.size)
+    return _one_layer(layout, plain, told.get("annotations") or {}, PLATFORMS)
+
+
+def _one_layer(
+    layout: Layout, weights: Descriptor, words: Mapping[str, str], platforms: Sequence[Platform]
+) -> Descriptor:
+    images = [
+        assemble(layout, (weights,), {"Labels": dict(words)}, arch=one.architecture, annotations=words)
+        for one in platforms
+    ]
+    return images[0].manifest if len(images) == 1 else image_index(layout, images)
 
 
 def config_of(release: Release, layers: Sequence[Descriptor]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import shutil
 import stat
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, NoReturn
@@ -33,6 +34,7 @@ from deployer.packager.layout import (
 )
 
 MOST_FILES = 10_000  # names in an archive
+MOST_PACKED = 200  # how much more than its own size a packed archive may hold: weights pack badly
 MOST_AT_ONCE = 16 << 20  # bytes that a header may ask to be read at a time
 BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 SMALL = ("oci-layout", "index.json")
@@ -219,21 +221,26 @@ def _unpack(path: Path, root: Path) -> None:
             packed = raw.read(2) == GZIP
             raw.seek(0)
             with gzip.GzipFile(fileobj=raw) if packed else raw as plain:
-                _unpack_members(path, plain, root)  # type: ignore[arg-type]
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, ValueError) as error:
+                most = path.stat().st_size * MOST_PACKED if packed else None
+                _unpack_members(path, plain, root, most)  # type: ignore[arg-type]
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
         _refuse(path, f"it is no sound archive: {str(error)[:100]}", "它不是完好的归档文件")
     except OSError as error:
         refuse_full(root, error)
 
 
-def _unpack_members(path: Path, plain: IO[bytes], root: Path) -> None:
+def _unpack_members(path: Path, plain: IO[bytes], root: Path, most: int | None) -> None:
     seen: set[str] = set()
+    total = 0
     with tarfile.open(fileobj=_Measured(plain), mode="r:") as members:  # type: ignore[call-overload]
         for member in members:
             name = member.name.removeprefix("./")
             if name in seen or len(seen) >= MOST_FILES:
                 _refuse(path, f"{name[:80]} is there twice, or too much is", f"{name[:80]} 重复或条目过多")
             seen.add(name)
+            total += member.size
+            if most is not None and total > most:
+                _refuse(path, "it would unpack to too much", "解压后的内容过多")
             _unpack_member(path, members, member, name, root)
 
 

@@ -23,7 +23,7 @@ from deployer.packager import base as bases
 from deployer.packager import bytecode, engine, wheels, wheels_devices
 from deployer.packager.base import Base
 from deployer.packager.image import Image, assemble, read_image
-from deployer.packager.layers import NEVER_LOADED, Tree, file, from_wheels, layer
+from deployer.packager.layers import LOADED_LATE, NEVER_LOADED, Tree, file, from_wheels, layer
 from deployer.packager.layout import ABANDONED, NO_ROOM, Descriptor, Layout
 from deployer.spec import Progress, silent
 
@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     import docker
 
 REPOSITORY = "opc-market/runtime"
-FORM = 3  # counts up when the image's form changes
+FORM = 4  # counts up when the image's form changes
 PACKAGE = Path(__file__).parents[1]
 STEPS = 4
 CPU = "cpu"
+LEFT_OUT = [NEVER_LOADED.pattern, LOADED_LATE.pattern]
 USER = "65532:65532"
 SETTINGS = {
     "User": USER,
@@ -64,7 +65,7 @@ def digests(contents: Mapping[str, bytes]) -> dict[str, str]:
 
 def _packages(layout: Layout, base: Base, files: Sequence[Path]) -> Descriptor:
     contents = digests({path.name: path.read_bytes() for path in files})
-    key = ["packages", FORM, NEVER_LOADED.pattern, contents, bytecode.identity(base.python)]
+    key = ["packages", FORM, LEFT_OUT, contents, bytecode.identity(base.python)]
     with ExitStack() as stack:
 
         def make() -> Tree:
@@ -166,7 +167,7 @@ def ensure_runtime_image(
 
 def inputs_of(base: str, arch: str, sources: Mapping[str, bytes]) -> list[Any]:
     """What decides the runtime image of this release of the shop, as far as it is known beforehand."""
-    return ["runtime", FORM, base, arch, wheels.versions(), digests(sources)]
+    return ["runtime", FORM, LEFT_OUT, base, arch, wheels.versions(), digests(sources)]
 
 
 def make(layout: Layout, cache: Path, base: str, arch: str, progress: Progress = silent) -> Image:
@@ -197,7 +198,7 @@ def _make(
     # Whoever held the lock may have made it meanwhile, or it was carried here with all its layers.
     if (known := layout.recall(inputs)) and (image := _whole(layout, known["tag"])):
         return image
-    wanted, arch = inputs[2:4]
+    wanted, arch = inputs[3:5]
     _sweep(layout, cache)
     progress(0, STEPS, "base")
     base = bases.find(layout, cache, wanted, arch, progress, client)

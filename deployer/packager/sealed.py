@@ -176,10 +176,3 @@ def labels(release: Release, base: str, told: Mapping[str, Any]) -> dict[str, st
 
 def _json(value: object) -> str:
     return canonical(value).decode()
-
-
-def read_labels(layout: Layout, image: Image) -> dict[str, str]:
-    """The labels of an image."""
-    config = layout.document(image.config).get("config") or {}
-    found = config.get("Labels") or {}
-    return {str(name): str(value) for name, value in found.items()}

@@ -151,7 +151,7 @@ def hand_over(
 
 def _send(made: Made, file: Path, *, load: bool, push: str | None, insecure: bool) -> dict[str, Any]:
     """Into the engine under the image's own name, to the registry under the one that was given."""
-    from deployer.packager import engine, output, registry
+    from deployer.packager import engine, modelpack, output, registry
     from deployer.packager.layout import Layout
     from marketplace.settings import load as load_settings
 
@@ -170,8 +170,16 @@ def _send(made: Made, file: Path, *, load: bool, push: str | None, insecure: boo
                 pushed = registry.push(
                     layout, root, push, progress=progress, memory=memory, insecure=insecure
                 )
+                sent, skipped = pushed.sent_bytes, pushed.skipped_bytes
+                if made["terminal"] == "modelpack" and "@" not in push:
+                    # The same blob as an image of one layer, for `docker pull` and Kubernetes' image volumes.
+                    beside = f"{registry.Reference.parse(push)}-weights"
+                    weights = modelpack.weights_of(layout, root)
+                    also = registry.push(layout, weights, beside, memory=memory, insecure=insecure)
+                    sent, skipped = sent + also.sent_bytes, skipped + also.skipped_bytes
+                    told["weights"] = beside
             told |= {"pushed": push, "pushed_digest": pushed.digest}
-            told |= {"sent_bytes": pushed.sent_bytes, "skipped_bytes": pushed.skipped_bytes}
+            told |= {"sent_bytes": sent, "skipped_bytes": skipped}
     return told
 
 
@@ -243,14 +251,17 @@ def _run_image(made: Made, at: str | None) -> Iterator[tuple[str, str, str]]:
     if "loaded" not in made and "pushed" not in made:
         yield "装入", "Load it", f"docker load -i {shlex.quote(str(at))}"
     name = str((made.get("pushed") if "loaded" not in made else made["loaded"]) or made["facts"]["reference"])
-    yield "运行（先显示密钥）", "Run it (shows the key first)", run_command(name)
+    yield "运行（先显示密钥）", "Run it (shows the key first)", run_command(name, made["device"])
     yield "查看调用方法", "See how to call it", call_command()
 
 
-def run_command(image: str) -> str:
-    """How a sealed image is run; the key is what callers send as a bearer token."""
+def run_command(image: str, device: str = "cpu") -> str:
+    """How a sealed image is run on its device; the key is what callers send as a bearer token."""
+    from deployer.packager.wheels_devices import run_options
+
     key = 'KEY=$(openssl rand -hex 16); echo "$KEY"'
-    return f'{key}; docker run --rm -p {PORT}:8000 -e MARKET_SERVER_KEY="$KEY" {image}'
+    options = shlex.join(["--rm", *run_options(device), "-p", f"{PORT}:8000"])
+    return f'{key}; docker run {options} -e MARKET_SERVER_KEY="$KEY" {image}'
 
 
 def call_command() -> str:

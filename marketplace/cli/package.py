@@ -201,6 +201,7 @@ def tell(made: Made, json_out: bool) -> None:
         for title, name in (
             (say("已装入", "Loaded"), "loaded"),
             (say("已推送", "Pushed"), "pushed"),
+            (say("权重镜像", "Weights as an image"), "weights"),
         )
         if name in made
     ]

@@ -216,7 +216,8 @@ def test_jobs_wait_for_each_other_and_can_be_cancelled(workshop: Shop, data: Pat
     told = workshop.market("optimize", "--cancel", first["id"])
     assert told.returncode == 0, told.stderr
     assert ended(workshop, first["id"], within=15)["state"] == "cancelled"
-    assert list((workshop.home / "optimizations" / first["id"]).iterdir()) == []
+    left = workshop.home / "optimizations" / first["id"]
+    wait_until(lambda: not list(left.iterdir()), within=30, what="its work is removed")
     listed = json.loads(workshop.market("optimize", "--list", "--json").stdout)
     assert {first["id"], second["id"]} <= {job["id"] for job in listed["items"]}
     with workshop.api as api:

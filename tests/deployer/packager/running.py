@@ -12,6 +12,8 @@ import httpx
 from docker.models.containers import Container
 
 from deployer.examples import check
+from deployer.packager.image import Image
+from deployer.packager.layout import Layout
 from deployer.packager.release import Release
 from deployer.packager.sealed import KEY, PORT
 
@@ -74,6 +76,13 @@ def _wait(container: Container, http: httpx.Client, within: float) -> None:
             if container.status == "exited" or time.monotonic() > until:
                 raise AssertionError(container.logs(tail=20).decode()) from None
             time.sleep(0.02)
+
+
+def read_labels(layout: Layout, image: Image) -> dict[str, str]:
+    """The labels of an image."""
+    config = layout.document(image.config).get("config") or {}
+    found = config.get("Labels") or {}
+    return {str(name): str(value) for name, value in found.items()}
 
 
 def log_lines(container: Container) -> Sequence[dict[str, Any]]:

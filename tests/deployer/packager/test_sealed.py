@@ -15,8 +15,9 @@ from deployer.errors import ContentCorrupted, PackagingFailed, PlatformNotSuppor
 from deployer.packager.image import PLATFORMS, Platform, images_of
 from deployer.packager.layout import INDEX, Layout
 from deployer.packager.release import Release, Workshop, of_folder
-from deployer.packager.sealed import Sealed, read_labels, reference, seal
+from deployer.packager.sealed import Sealed, reference, seal
 from tests.deployer.packager.releases import Fresh, made, shelf, spare_home
+from tests.deployer.packager.running import read_labels
 
 pytestmark = pytest.mark.network
 

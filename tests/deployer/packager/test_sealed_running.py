@@ -13,9 +13,9 @@ from deployer.packager import engine
 from deployer.packager.image import PLATFORMS
 from deployer.packager.output import to_tar
 from deployer.packager.release import Release, Workshop
-from deployer.packager.sealed import HEALTH, Sealed, read_labels, seal
+from deployer.packager.sealed import HEALTH, Sealed, seal
 from tests.deployer.packager.releases import Fresh, shelf, spare_home
-from tests.deployer.packager.running import Running, differences, log_lines, running
+from tests.deployer.packager.running import Running, differences, log_lines, read_labels, running
 
 pytestmark = [pytest.mark.engine, pytest.mark.network]
 

@@ -77,6 +77,9 @@ def test_decoders_answer_or_refuse_whatever_bytes_come(tmp_path: Path, target: s
         "tests.deployer.server.fuzz_codecs",
         target,
         f"-max_total_time={SECONDS}",
+        # The kernel counts what the parent had as a new process's own, so: what one allocation takes.
+        "-rss_limit_mb=0",
+        "-malloc_limit_mb=2048",
     ]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=200)

@@ -7,8 +7,9 @@ import pytest
 
 from catalog.models import ShelfState, VersionState
 from catalog.taxonomy import TASKS
+from deployer import packages
 from deployer.devices import GRADES
-from deployer.models import STEPS, DeploymentState, OptimizationState, StepState
+from deployer.models import STEPS, DeploymentState, OptimizationState, PackageState, StepState
 from deployer.optimizer.metrics import JUDGES
 from deployer.optimizer.objective import KINDS
 from deployer.optimizer.report import PHASES, TrialState
@@ -60,8 +61,9 @@ def test_cards_show_html_as_text() -> None:
 def test_every_state_step_and_field_has_its_words() -> None:
     ends = {"picked", "kept", "refused"}  # of an optimisation that is done
     jobs = {s.value for s in OptimizationState} - {"done"} | ends
+    jobs |= {s.value for s in PackageState}
     assert {s.value for s in DeploymentState} | jobs == set(words.STATES) == set(words.SHAPES)
-    assert {*STEPS, *PHASES} == set(words.STEPS)
+    assert {*STEPS, *PHASES, *packages.STEPS} == set(words.STEPS)
     assert set(KINDS) == set(words.OBJECTIVES)
     assert set(GRADES) == set(words.GRADES)
     assert set(get_args(TrialState)) == set(words.TRIAL_STATES) == set(words.TRIAL_SHAPES)
