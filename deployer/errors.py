@@ -12,6 +12,7 @@ DeployerError
 ├── ConversionFailed
 ├── PackagingFailed
 │   ├── DiskFull
+│   ├── PackagesUnavailable
 │   ├── ContentCorrupted
 │   └── PlatformNotSupported
 ├── TerminalNotSupported
@@ -108,6 +109,12 @@ class DiskFull(PackagingFailed):
     """There is no room for what is being made. Facts: path, needed, free (bytes; 0 when not known)."""
 
     code = "packaging-disk-full"
+
+
+class PackagesUnavailable(PackagingFailed):
+    """The package index does not answer. Facts: image, why, why_zh."""
+
+    code = "packages-unavailable"
 
 
 class ContentCorrupted(PackagingFailed):

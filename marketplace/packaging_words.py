@@ -7,8 +7,14 @@ WORDS: dict[str, Words] = {
     "packaging-disk-full": Words(
         507,
         _("The disk is full"),
-        _("{path} has no room for {needed} more bytes."),
+        _("{path} has no room left."),
         _("Make room or move MARKET_HOME to a larger disk, then retry: what was finished is kept."),
+    ),
+    "packages-unavailable": Words(
+        502,
+        _("The packages could not be fetched"),
+        _("{why}."),
+        _("Check the network or set a mirror for pip, then retry: what was fetched is kept."),
     ),
     "content-corrupted": Words(
         502,

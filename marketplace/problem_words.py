@@ -150,7 +150,7 @@ WORDS: dict[str, Words] = {
         503,
         _("The runtime does not answer"),
         _("{runtime}: {why}."),
-        _("See market doctor for how to get it, or deploy with --runtime process."),
+        _("See market doctor for how to get it; to deploy without it: --runtime process."),
     ),
     "conversion-failed": Words(
         422,

@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from deployer.errors import DiskFull, PackagingFailed
+from deployer.errors import DiskFull, PackagesUnavailable, PackagingFailed
 
 CORE = "core"
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -48,6 +48,7 @@ GLIBC_TAGS = (
 SILENT_INDEX = re.compile(
     r"connection|retrying|timed? ?out|resolve|unreachable|proxy|certificate", re.IGNORECASE
 )
+CAUSE = re.compile(r"\[Errno [^\]]+\] ([^'\")]+)")
 NO_ROOM = re.compile(r"Errno 28|No space left on device")
 
 
@@ -124,9 +125,12 @@ def _refused(folder: Path, missing: Mapping[str, str], said: str) -> PackagingFa
     names = ", ".join(f"{name} {version}" for name, version in missing.items())
     silent = next((line for line in lines if SILENT_INDEX.search(line)), "")
     if silent:
-        cause = silent.rpartition("broken by ")[2][:300]
-        return PackagingFailed(
-            image="packages", why=f"the package index does not answer for {names}: {cause}"
+        told = silent.rpartition("broken by ")[2][:300]
+        cause = found[1] if (found := CAUSE.search(told)) else told
+        return PackagesUnavailable(
+            image="packages",
+            why=f"the package index does not answer for {names}: {cause}",
+            why_zh=f"软件源没有应答，取不到 {names}：{cause}",
         )
     return PackagingFailed(image="packages", why=f"{names}: {lines[-1].removeprefix('ERROR: ')}")
 

@@ -129,7 +129,10 @@ def main(argv: list[str] | None = None) -> int:
         return BAD_ADDRESS
     key = os.environ.get(given.key_env or "", "") if given.uds is None else ""
     if given.key_env and given.uds is None and not key:
-        log.error("no key", extra={"cause": f"{given.key_env} is not set, and the port is open"})
+        cause = f"{given.key_env} is not set, and the port is open"
+        log.error(
+            "no key", extra={"cause": cause, "next": f"start it with -e {given.key_env}=<a key of yours>"}
+        )
         return NO_KEY
     load_seconds = round(time.perf_counter() - loading, 6)
     from deployer.server.app import App

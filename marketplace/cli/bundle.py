@@ -13,6 +13,8 @@ from marketplace.cli.options import FAILED, as_json, full_name, show_facts, text
 from marketplace.terminal import data_json, hint, say, size, table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from marketplace.bundles.acceptance import Outcome
     from marketplace.bundles.contents import Table
     from marketplace.bundles.installing import Installed
@@ -25,6 +27,14 @@ class _Bundle(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take what is no subcommand for the names of listings."""
         if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
+            if len(args) == 1 and Path(args[0]).is_file():
+                raise click.UsageError(
+                    say(
+                        f"要查看或安装它：market bundle show {args[0]}，market bundle install {args[0]}",
+                        f"To look at it or install it: market bundle show {args[0]}, "
+                        f"market bundle install {args[0]}",
+                    )
+                )
             args = ["make", *args]
         return super().parse_args(ctx, args)
 
@@ -262,6 +272,10 @@ def _brings_shop(held: "Table") -> bool:
     return any(item.path == "install.sh" for item in held.items)
 
 
+def _machine(told: "Mapping[str, str]") -> str:
+    return f"Python {told['python']}, {told['platform']}" if told else say("任何机器", "any machine")
+
+
 def _show(file: Path, held: "Table", fingerprint: str) -> None:
     show_facts(
         [
@@ -269,7 +283,7 @@ def _show(file: Path, held: "Table", fingerprint: str) -> None:
             (say("商品", "Listings"), ", ".join(held.listings)),
             (say("运行镜像", "Runtime image"), held.image or say("没有", "none")),
             (say("商店程序", "Shop"), held.product if _brings_shop(held) else say("没有", "none")),
-            (say("适用机器", "For"), " ".join(held.machine.values()) or say("任何机器", "any machine")),
+            (say("适用机器", "For"), _machine(held.machine)),
             (say("签署者", "Signed by"), fingerprint),
         ]
     )

@@ -183,9 +183,12 @@ def tell(made: Made, json_out: bool) -> None:
     if json_out:
         data_json(made)
         return
+    from deployer.devices import GRADES
+
     facts: list[tuple[str, object]] = [
         (say("模型", "Model"), f"{made['name']}@{made['version']}"),
         (say("终端", "Terminal"), " ".join([made["terminal"], made["device"], *made["platforms"]])),
+        (say("检验", "Looked at"), say(*GRADES[made["grade"]])),
         (say("状态", "State"), made["state"]),
     ]
     if made["state"] == "ready":

@@ -86,6 +86,10 @@ def verify_folder(folder: Path, key: Path | None) -> dict[str, Any]:
         signature, key = signing.signature_path(home, digest), key or signing.public_key(home)
     public = key or folder / KEY
     try:
+        if not signature.is_file():
+            raise SignatureInvalid(
+                digest=folder.name, why=f"the folder holds no {SIGNATURE}, so it is no package"
+            )
         beside = [Path(SIGNATURE), Path(KEY)] if signature.parent == folder else []
         signing.verify_folder(folder, signature, public, subject=folder.name, beside=beside)
         told["fingerprint"] = signing.fingerprint_of(public)

@@ -26,6 +26,7 @@ MADE = {
     "terminal": "image",
     "device": "cpu",
     "platforms": ["linux/amd64"],
+    "grade": "measured",
     "state": "ready",
     "file": "x.tar",
     "media_type": "application/x-tar",

@@ -228,11 +228,16 @@ def test_damage_is_found_before_anything_is_done(folder: Path, tmp_path: Path) -
     assert not (tmp_path / "keys").exists()
 
 
-def test_a_port_that_is_taken_is_named(
+def test_a_port_that_is_taken_is_named_and_what_runs_goes_on(
     folder: Path,
+    client: docker.DockerClient,  # noqa: F811
     tmp_path: Path,
+    port: int,
     gone: None,
 ) -> None:
+    first = _run(folder, "install.sh", "--no-service", "--port", str(port), "--dir", str(tmp_path / "keys"))
+    assert first.returncode == 0, first.stderr
+    runs = client.containers.get(SERVICE).id
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         held.listen()
@@ -241,6 +246,8 @@ def test_a_port_that_is_taken_is_named(
             folder, "install.sh", "--no-service", "--port", str(number), "--dir", str(tmp_path / "keys")
         )
     assert done.returncode == 1 and f"port {number}" in done.stderr
+    (still,) = client.containers.list(all=True, filters={"name": SERVICE})
+    assert (still.id, still.status) == (runs, "running")
     assert _run(folder, "uninstall.sh", "--dir", str(tmp_path / "keys")).returncode == 0
 
 

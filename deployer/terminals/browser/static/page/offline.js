@@ -10,6 +10,8 @@ const REASONS = {
   unreachable: (path) => errors.unreachable(path),
 };
 
+const PATIENCE = 3000; // milliseconds for the reason of a worker that gave up
+
 /**
  * Keep the folder on this device. Resolves when it is kept, or when it cannot be; `tell` hears
  * {state: "saving" | "kept" | "online", progress, why, newer} as things go on.
@@ -18,10 +20,16 @@ export async function keep(tell) {
   const workers = navigator.serviceWorker;
   if (!workers) return tell({ state: "online", why: window.isSecureContext ? "noWorker" : "insecure" });
   let refusal = null;
-  workers.addEventListener("message", ({ data }) => {
-    if (data.progress) tell({ state: "saving", progress: data.progress });
-    if (data.refused) refusal = REASONS[data.refused.code]?.(data.refused.path, data.refused.status) ?? null;
+  // The worker's last word and its end come by different ways, in either order.
+  const heard = new Promise((resolve) => {
+    workers.addEventListener("message", ({ data }) => {
+      if (data.progress) tell({ state: "saving", progress: data.progress });
+      if (!data.refused) return;
+      refusal = REASONS[data.refused.code]?.(data.refused.path, data.refused.status) ?? null;
+      resolve();
+    });
   });
+  workers.startMessages();
   let registration;
   try {
     registration = await workers.register("sw.js", { updateViaCache: "none" });
@@ -38,6 +46,7 @@ export async function keep(tell) {
     return undefined;
   }
   const installed = await settled(registration.installing ?? registration.waiting);
+  if (!installed) await Promise.race([heard, new Promise((resolve) => setTimeout(resolve, PATIENCE))]);
   return tell(
     installed ? { state: "kept" } : { state: "online", error: refusal ?? MarketError.of("service worker") },
   );
