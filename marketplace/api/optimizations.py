@@ -1,6 +1,5 @@
 """/api/optimizations, /api/variants and /api/samples: the best variant for a device, on one's own rows."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +7,7 @@ from litestar import Router, delete, get, post
 from litestar.concurrency import sync_to_thread
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
-from litestar.response import ServerSentEvent, ServerSentEventMessage
+from litestar.response import ServerSentEvent
 from msgspec.json import encode
 from sqlmodel import Session
 
@@ -29,6 +28,7 @@ from marketplace.api.optimization_schemas import (
     variant_out,
     verification_out,
 )
+from marketplace.api.streams import changes
 from marketplace.auth import AnyRequest, Viewer, require
 from marketplace.db import read_session
 from marketplace.services import Services
@@ -142,30 +142,16 @@ def events(
     identity: FromPath[str],
 ) -> ServerSentEvent:
     """The optimisation whenever it changes, until it ends."""
-    row = optimizations.get_optimization(db, identity)
-    return ServerSentEvent(_stream(services, str(row.id), viewer.lang))
+    found = str(optimizations.get_optimization(db, identity).id)
 
-
-async def _stream(services: Services, identity: str, lang: str) -> AsyncIterator[ServerSentEventMessage]:
     def read() -> tuple[str, bool]:
-        with read_session(services.engine) as db:
-            row = optimizations.get_optimization(db, identity)
-            return encode(optimization_out(db, row, lang)).decode(), row.state not in optimizations.OPEN
+        with read_session(services.engine) as later:
+            row = optimizations.get_optimization(later, found)
+            told = optimization_out(later, row, viewer.lang)
+            return encode(told).decode(), row.state not in optimizations.OPEN
 
-    name = optimizing.topic(identity)
-    seen, sent = services.hub.version(name), ""
-    while not services.hub.closed:
-        try:
-            data, over = await sync_to_thread(read)
-        except optimizations.UnknownOptimization:  # removed meanwhile
-            data, over = sent, True
-        if data != sent:
-            yield ServerSentEventMessage(event="optimization", data=data)
-            sent = data
-        if over:
-            yield ServerSentEventMessage(event="end", data="{}")
-            return
-        seen = await services.hub.wait(name, seen, timeout=15)
+    gone = optimizations.UnknownOptimization
+    return ServerSentEvent(changes(services, optimizing.topic(found), "optimization", read, gone))
 
 
 @get("/variants", sync_to_thread=True)

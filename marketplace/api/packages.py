@@ -1,14 +1,12 @@
 """/api/packages and /api/terminals: one version, packaged for wherever it is to run."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from litestar import Router, delete, get, post
-from litestar.concurrency import sync_to_thread
 from litestar.datastructures import ETag
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
-from litestar.response import File, ServerSentEvent, ServerSentEventMessage
+from litestar.response import File, ServerSentEvent
 from msgspec.json import encode
 from sqlmodel import Session
 
@@ -21,6 +19,7 @@ from marketplace.api.package_schemas import (
     package_out,
     terminal_out,
 )
+from marketplace.api.streams import changes
 from marketplace.auth import Viewer, require
 from marketplace.db import read_session
 from marketplace.services import Services
@@ -137,30 +136,15 @@ def events(
     identity: FromPath[str],
 ) -> ServerSentEvent:
     """The package whenever it changes, until it ends."""
-    row = packages.get_package(db, identity)
-    return ServerSentEvent(_stream(services, str(row.id), viewer.lang))
+    found = str(packages.get_package(db, identity).id)
 
-
-async def _stream(services: Services, identity: str, lang: str) -> AsyncIterator[ServerSentEventMessage]:
     def read() -> tuple[str, bool]:
-        with read_session(services.engine) as db:
-            row = packages.get_package(db, identity)
-            return encode(package_out(services, row, lang)).decode(), row.state not in packages.OPEN
+        with read_session(services.engine) as later:
+            row = packages.get_package(later, found)
+            return encode(package_out(services, row, viewer.lang)).decode(), row.state not in packages.OPEN
 
-    name = packaging.topic(identity)
-    seen, sent = services.hub.version(name), ""
-    while not services.hub.closed:
-        try:
-            data, over = await sync_to_thread(read)
-        except packages.UnknownPackage:  # removed meanwhile
-            data, over = sent, True
-        if data != sent:
-            yield ServerSentEventMessage(event="package", data=data)
-            sent = data
-        if over:
-            yield ServerSentEventMessage(event="end", data="{}")
-            return
-        seen = await services.hub.wait(name, seen, timeout=15)
+    news = changes(services, packaging.topic(found), "package", read, packages.UnknownPackage)
+    return ServerSentEvent(news)
 
 
 router = Router(

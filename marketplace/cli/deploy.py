@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from marketplace.cli.bars import bars
 from marketplace.cli.optimize import data_option, drop_option, objective_option, run_job, tell
 from marketplace.cli.options import FAILED, as_json, deployment_path, full_name, show_deployment, text
 from marketplace.terminal import data_json, hint, problem_text, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from rich.progress import Progress, TaskID
 
     from marketplace.client import Event, Shop
 
@@ -117,32 +120,35 @@ def _steps(shop: "Shop", deployment: str, revision: int, timeout: float) -> "Ite
 
 def _follow(shop: "Shop", deployment: str, revision: int, timeout: float) -> None:
     """Show the steps of a deployment as they happen, until it is live or failed."""
-    if not sys.stderr.isatty():
-        for event in _steps(shop, deployment, revision, timeout):
-            if event.kind == "step":
-                hint(
-                    f"{event.data['name']}: {event.data['state']}",
-                    f"{event.data['name']}: {event.data['state']}",
-                )
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    news = _steps(shop, deployment, revision, timeout)
+    with bars() as progress:
+        if progress is None:
+            _tell_steps(news)
+        else:
+            _draw_steps(news, progress)
 
-    columns = SpinnerColumn(finished_text="✓"), TextColumn("{task.description}"), TimeElapsedColumn()
-    with Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as progress:
-        bars: dict[str, Any] = {}
-        for event in _steps(shop, deployment, revision, timeout):
-            name, state = str(event.data.get("name", "")), event.data.get("state")
-            if event.kind not in ("step", "progress"):
-                continue
-            if name not in bars:
-                bars[name] = progress.add_task(_step_words(name), total=1, note="")
-            if event.kind == "progress":
-                progress.update(bars[name], note=_amount(event.data.get("progress") or {}))
-            elif state in ("done", "failed"):
-                mark = "" if state == "done" else say("失败", "failed")
-                progress.update(bars[name], completed=1 if state == "done" else 0, note=mark)
-                progress.stop_task(bars[name])
+
+def _tell_steps(news: "Iterator[Event]") -> None:
+    for event in news:
+        if event.kind == "step":
+            line = f"{event.data['name']}: {event.data['state']}"
+            hint(line, line)
+
+
+def _draw_steps(news: "Iterator[Event]", progress: "Progress") -> None:
+    drawn: dict[str, TaskID] = {}
+    for event in news:
+        name, state = str(event.data.get("name", "")), event.data.get("state")
+        if event.kind not in ("step", "progress"):
+            continue
+        if name not in drawn:
+            drawn[name] = progress.add_task(_step_words(name), total=1, note="")
+        if event.kind == "progress":
+            progress.update(drawn[name], note=_amount(event.data.get("progress") or {}))
+        elif state in ("done", "failed"):
+            mark = "" if state == "done" else say("失败", "failed")
+            progress.update(drawn[name], completed=1 if state == "done" else 0, note=mark)
+            progress.stop_task(drawn[name])
 
 
 def _step_words(step: str) -> str:

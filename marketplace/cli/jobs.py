@@ -1,10 +1,10 @@
 """An optimisation as the terminal shows it: live while it runs, and its result as a table."""
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from marketplace.cli.bars import bars
 from marketplace.terminal import data, hint, say, size, table
 
 if TYPE_CHECKING:
@@ -36,15 +36,8 @@ def phase_title(phase: str) -> str:
 @contextmanager
 def viewed() -> Iterator[View]:
     """Shows a job whenever it changes: bars on a terminal, a line for each news elsewhere; on stderr."""
-    if not sys.stderr.isatty():
-        yield _Lines()
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = SpinnerColumn(finished_text="✓"), TextColumn("{task.description}"), TimeElapsedColumn()
-    with Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as progress:
-        yield _Bars(progress)
+    with bars() as progress:
+        yield _Bars(progress) if progress else _Lines()
 
 
 class _Lines:

@@ -1,10 +1,10 @@
 """The steps of a package as the terminal shows them: bars where a terminal is, a line for each elsewhere."""
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from marketplace.cli.bars import bars
 from marketplace.terminal import hint, say
 
 if TYPE_CHECKING:
@@ -32,15 +32,8 @@ def step_title(step: str) -> str:
 @contextmanager
 def viewed() -> Iterator[View]:
     """Shows a package's steps whenever they change; on stderr."""
-    if not sys.stderr.isatty():
-        yield _Lines()
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = SpinnerColumn(finished_text="✓"), TextColumn("{task.description}"), TimeElapsedColumn()
-    with Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as progress:
-        yield _Bars(progress)
+    with bars() as progress:
+        yield _Bars(progress) if progress else _Lines()
 
 
 class _Lines:
