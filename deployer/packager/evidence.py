@@ -75,6 +75,8 @@ class Evidence:
     """Of an image's manifest or index."""
     names: Mapping[str, str] = field(default_factory=dict)
     """What a document of this sha256 is called."""
+    keys: tuple[bytes, ...] = ()
+    """Public keys (PEM) that lie in it: never believed, unless somebody knows their fingerprint."""
 
 
 # Images
@@ -127,6 +129,7 @@ def _of_image(layout: Layout, root: Descriptor, subject: str) -> Evidence:
         found={digest: digest.removeprefix("sha256:") for digest in digests},
         passports=passports,
         documents=documents,
+        keys=tuple(documents[sha256] for sha256, name in names.items() if name == provenance.KEY_TYPE),
         names=names,
         model=functools.cache(lambda: _model(layout, layers.values())),
         unpack=unpack,
@@ -315,6 +318,7 @@ def _prefix(names: Mapping[str, object]) -> str:
 
 def _of_files(subject: str, sizes: Mapping[str, int], open_: Callable[[str], Any]) -> Evidence:
     found, passports, documents, names = {}, list[bytes](), dict[str, bytes](), dict[str, str]()
+    keys: tuple[bytes, ...] = ()
     along = {provenance.BILL, provenance.CERTIFICATE, "card.md", "signature.json"}
     for name, size in sizes.items():
         if name == provenance.PASSPORT or name in along:
@@ -330,6 +334,9 @@ def _of_files(subject: str, sizes: Mapping[str, int], open_: Callable[[str], Any
             continue
         with open_(name) as file:
             found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        if name == provenance.KEY and size <= LARGEST_DOCUMENT:
+            with open_(name) as file:
+                keys = (file.read(),)
     found.pop(provenance.PASSPORT, None)
     named = {
         provenance.BILL: bom.MEDIA_TYPE,
@@ -343,6 +350,7 @@ def _of_files(subject: str, sizes: Mapping[str, int], open_: Callable[[str], Any
         found=found,
         passports=tuple(passports),
         documents=documents,
+        keys=keys,
         names={sha256: named[name] for sha256, name in names.items()},
         model=lambda: ({}, b""),
         unpack=_unpacker(found, open_),

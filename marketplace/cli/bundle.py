@@ -10,6 +10,7 @@ import click
 
 from marketplace.cli.here import database, named_errors, watched
 from marketplace.cli.options import FAILED, as_json, full_name, show_facts, text
+from marketplace.cli.signers import Signer, fingerprint_option, key_option
 from marketplace.terminal import data_json, hint, say, size, table
 
 if TYPE_CHECKING:
@@ -106,19 +107,6 @@ def _first_command(file: str, sha256: str, fingerprint: str, shop: bool) -> str:
     return f"{check} && tar -xOf {quoted} install.sh | sh -s -- {quoted} --fingerprint {fingerprint}"
 
 
-key_option = click.option(
-    "--key",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help=text("制作者的公钥（PEM）；今后也信任它。", "Public key of who made it (PEM); trusted from now on."),
-)
-fingerprint_option = click.option(
-    "--fingerprint",
-    help=text(
-        "制作者公钥的指纹，由制作者当面告知。", "Fingerprint of the maker's key, as the maker told you."
-    ),
-)
-
-
 @bundle.command("show", help=text("查看并核对离线包，不安装。", "Check a bundle and say what it holds."))
 @click.argument("file", type=click.Path(path_type=Path))
 @key_option
@@ -129,7 +117,7 @@ def show_command(file: Path, key: Path | None, fingerprint: str | None, json_out
     from marketplace.bundles.reading import verify
 
     with named_errors(json_out), watched(say("核对", "Check")) as progress:
-        check = _Check(file, key, fingerprint)
+        check = Signer(file, key, fingerprint)
         held = verify(file, check, progress)
     if json_out:
         data_json(_told(file, held, check.fingerprint) | {"holds": True})
@@ -156,7 +144,7 @@ def install_command(
 ) -> None:
     """Check, install, deploy and try a bundle."""
     with named_errors(json_out):
-        check = _Check(file, key, fingerprint)
+        check = Signer(file, key, fingerprint)
         installed = _install(file, check)
         outcomes = _accept(installed, runtime, timeout) if deploy else []
     told = [{"name": each.name, "version": each.version, "digest": each.digest} for each in installed]
@@ -170,7 +158,7 @@ def install_command(
     hint("下一步：market serve，然后 market ps。", "Next: market serve, then market ps.")
 
 
-def _install(file: Path, check: "_Check") -> "list[Installed]":
+def _install(file: Path, check: "Signer") -> "list[Installed]":
     from tempfile import TemporaryDirectory
 
     from marketplace.bundles.installing import install
@@ -206,53 +194,6 @@ def _best_runtime(shop: "Shop") -> str:
     """Containers where an engine answers, as the bundle brings their image."""
     runtimes = shop.call("GET", "/api/doctor")["runtimes"]
     return "docker" if any(each["name"] == "docker" and each["ok"] for each in runtimes) else "process"
-
-
-class _Check:
-    """Whether a bundle's signature is by somebody trusted; asks where a person can answer."""
-
-    def __init__(self, file: Path, key: Path | None, fingerprint: str | None) -> None:
-        from marketplace.settings import load
-        from marketplace.trust import known_keys
-
-        self._file, self._home = file, load().home
-        self._given = (fingerprint or "").replace(":", "").strip().lower()
-        self._known = [key.read_bytes()] if key else known_keys(self._home)
-        self.fingerprint, self.key = "", b""
-
-    def __call__(self, content: bytes, envelope: bytes, key: bytes) -> None:
-        """Raise unless the signature holds."""
-        from deployer.packager import attestation
-        from marketplace.bundles.signature import holds
-
-        file = self._file.name
-        signer = holds(content, envelope, key, known=self._known, file=file, ask=self._believes)
-        if self._given not in ("", signer):
-            raise attestation.refusal(
-                file,
-                "signature",
-                f"it is signed with the key {signer}, which is not the one that --fingerprint names",
-                f"签署它的密钥是 {signer}，不是 --fingerprint 指明的那一把",
-            )
-        self.fingerprint = signer
-        self.key = next(each for each in [*self._known, key] if attestation.fingerprint(each) == signer)
-
-    def _believes(self, fingerprint: str) -> bool:
-        if self._given:
-            return self._given == fingerprint
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            return False
-        hint(
-            f"还不认识 {self._file.name} 的签署者，公钥指纹是\n  {fingerprint}",
-            f"{self._file.name} is signed by a key that is not known here; its fingerprint:\n  {fingerprint}",
-        )
-        return click.confirm(say("与制作者告知的一致吗？", "Is it what its maker told you?"), err=True)
-
-    def remember(self) -> None:
-        """Believe the key from now on."""
-        from marketplace.trust import trust
-
-        trust(self._home, self.key)
 
 
 def _told(file: Path, held: "Table", fingerprint: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from marketplace.cli.signers import Signer
 from marketplace.terminal import data, language, say, table
 
 if TYPE_CHECKING:
@@ -21,25 +22,25 @@ if TYPE_CHECKING:
 MARKS = {"holds": "●", "none": "–", "unknown": "–", "fails": "✕"}
 
 
-def verify_file(path: Path, key: Path | None) -> dict[str, Any]:
+def verify_file(path: Path, signer: Signer) -> dict[str, Any]:
     """What holds of an OCI layout (folder, .tar, .tar.gz), a package (folder, .zip) or a bundle."""
     from deployer.packager import opening
     from marketplace.bundles.reading import is_bundle
 
     if path.is_file() and is_bundle(path):
-        return _bundle(path, key)
+        return _bundle(path, signer)
 
-    return _looked(str(path), key, lambda: opening.opened(path))
+    return _looked(str(path), signer, lambda: opening.opened(path))
 
 
-def verify_image(reference: str, key: Path | None) -> dict[str, Any]:
+def verify_image(reference: str, signer: Signer) -> dict[str, Any]:
     """What holds of an image: a registry's when it is named in front, else the local engine's."""
     if _names_registry(reference):
-        return _looked(reference, key, lambda: _pulled(reference))
-    return _looked(reference, key, lambda: _in_engine(reference))
+        return _looked(reference, signer, lambda: _pulled(reference))
+    return _looked(reference, signer, lambda: _in_engine(reference))
 
 
-def _looked(subject: str, key: Path | None, open_: Any) -> dict[str, Any]:
+def _looked(subject: str, signer: Signer, open_: Any) -> dict[str, Any]:
     """The result as JSON types; every named refusal is part of it."""
     from catalog.errors import CatalogError
     from deployer.errors import DeployerError, VerificationFailed
@@ -49,7 +50,7 @@ def _looked(subject: str, key: Path | None, open_: Any) -> dict[str, Any]:
     certified = None
     try:
         with open_() as found:
-            result = verify.look(found, _keys(key))
+            result = verify.look(found, signer.keys(found.keys))
             if result.holds:
                 result, certified = _certified(found, result)
     except VerificationFailed as error:
@@ -61,13 +62,6 @@ def _looked(subject: str, key: Path | None, open_: Any) -> dict[str, Any]:
     if result.error:
         told["error"] = problem_of(result.error, language()).to_dict()
     return told
-
-
-def _keys(key: Path | None) -> list[bytes]:
-    from marketplace.settings import load
-    from marketplace.trust import known_keys
-
-    return [key.read_bytes()] if key else known_keys(load().home)
 
 
 def _signer(fingerprint: str) -> dict[str, Any]:
@@ -181,29 +175,23 @@ def _in_engine(reference: str) -> "Iterator[Evidence]":
         client.close()
 
 
-def _bundle(path: Path, key: Path | None) -> dict[str, Any]:
+def _bundle(path: Path, signer: Signer) -> dict[str, Any]:
     """Every file of a bundle against its signed table."""
     from deployer.errors import DeployerError
     from marketplace.bundles.reading import verify
-    from marketplace.bundles.signature import holds
     from marketplace.cli.here import watched
     from marketplace.problems import problem_of
 
     told: dict[str, Any] = {"subject": str(path), "kind": "bundle", "holds": False, "certificate": None}
-    signer: list[str] = []
-
-    def check(content: bytes, envelope: bytes, public: bytes) -> None:
-        signer.append(holds(content, envelope, public, known=_keys(key), file=path.name))
-
     try:
         with watched(say("核对", "Check")) as progress:
-            held = verify(path, check, progress)
+            held = verify(path, signer, progress)
     except DeployerError as error:
         return told | {"error": problem_of(error, language()).to_dict()}
     return told | {
         "holds": True,
-        "fingerprint": signer[0],
-        **_signer(signer[0]),
+        "fingerprint": signer.fingerprint,
+        **_signer(signer.fingerprint),
         "listings": held.listings,
         "files": len(held.items),
     }

@@ -10,6 +10,7 @@ import click
 
 from marketplace.cli import proved
 from marketplace.cli.options import FAILED, as_json, deployment_path, show_facts, text
+from marketplace.cli.signers import Signer, fingerprint_option, key_option
 from marketplace.terminal import data_json, hint, language, problem_text, say
 
 SIGNATURE, KEY = "signature.json", "signing.pub.pem"
@@ -25,15 +26,12 @@ SIGNATURE, KEY = "signature.json", "signing.pub.pem"
     )
 )
 @click.argument("subject")
-@click.option(
-    "--key",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help=text("签署者的公钥（PEM）。", "Public key of who signed it (PEM)."),
-)
+@key_option
+@fingerprint_option
 @as_json
-def verify(subject: str, key: Path | None, json_out: bool) -> None:
+def verify(subject: str, key: Path | None, fingerprint: str | None, json_out: bool) -> None:
     """Check signature, digests, certificate, bill and origin."""
-    told = _look(subject, key)
+    told = _look(subject, key, fingerprint)
     if json_out:
         data_json(told)
     elif "steps" in told or told.get("kind") == "bundle":
@@ -45,17 +43,18 @@ def verify(subject: str, key: Path | None, json_out: bool) -> None:
         sys.exit(FAILED)
 
 
-def _look(subject: str, key: Path | None) -> dict[str, Any]:
+def _look(subject: str, key: Path | None, fingerprint: str | None) -> dict[str, Any]:
     path = Path(subject).expanduser()
+    signer = Signer(path, key, fingerprint)
     if path.is_dir() and not _is_package(path):
         return verify_folder(path, key)
     if path.exists():
-        return proved.verify_file(path, key)
+        return proved.verify_file(path, signer)
     named = subject.partition("/")[0]
     if subject.startswith((".", "/", "~")) or ("." in subject and named == subject and ":" not in subject):
         raise click.BadParameter(say(f"没有 {subject}", f"There is no {subject}"))
     if not subject.startswith("sha256:") and set("/:") & set(subject):
-        return proved.verify_image(subject, key)
+        return proved.verify_image(subject, signer)
     return _ask_the_shop(subject, key)
 
 

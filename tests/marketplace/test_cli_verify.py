@@ -145,6 +145,9 @@ def test_somebody_elses_key(
     assert found["error"]["code"] == "verification-failed" and found["error"]["next"]
     given = market("verify", path, "--key", signing.public_key(home))
     assert (given.exit_code, "compare it with the signer's" in given.stdout) == (0, True)
+    named = market("verify", path, "--fingerprint", signing.fingerprint(home))
+    assert named.exit_code == 0, named.stderr
+    assert market("verify", path, "--fingerprint", "0" * 64).exit_code == 1
     from marketplace.trust import trust
 
     trust(tmp_path / "other", signing.public_key(home).read_bytes())

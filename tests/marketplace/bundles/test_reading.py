@@ -17,7 +17,7 @@ from deployer.packager.layout import canonical
 from marketplace.bundles import contents, reading, signature, writing
 from marketplace.bundles.contents import ENVELOPE, KEY, TABLE, Item, Table
 from marketplace.bundles.writing import Part
-from marketplace.cli.bundle import _Check
+from marketplace.cli.signers import Signer
 from marketplace.trust import known_keys, trust
 
 FILES = {"blobs/aa": Part(b"weights" * 1000), "install.sh": Part(b"#!/bin/sh\n", 0o755)}
@@ -248,13 +248,13 @@ def test_a_fingerprint_that_is_given_counts_before_keys_that_are_known(
     signing.ensure_key(other)
     own = signing.fingerprint(home)
     for fingerprint in (None, "", own, own.upper()):
-        check = _Check(bundle, None, fingerprint)
+        check = Signer(bundle, None, fingerprint)
         reading.look(bundle, check)
         assert check.fingerprint == own
     with pytest.raises(VerificationFailed, match="not the one that --fingerprint names"):
-        reading.look(bundle, _Check(bundle, None, signing.fingerprint(other)))
+        reading.look(bundle, Signer(bundle, None, signing.fingerprint(other)))
     with pytest.raises(VerificationFailed):
-        reading.look(bundle, _Check(bundle, signing.public_key(other), None))
+        reading.look(bundle, Signer(bundle, signing.public_key(other), None))
 
 
 def test_a_key_is_trusted_from_then_on(home: Path, tmp_path: Path) -> None:
