@@ -104,8 +104,8 @@ def check(envelope: bytes, public_keys: Sequence[bytes], subject: str = "") -> A
         raise refusal(
             subject,
             "signature",
-            "there is no key to check it with; give the signer's with --key",
-            "没有可用来核对的公钥；请用 --key 指定签署者的公钥",
+            "there is no key to check it with; give the signer's with --key, or its --fingerprint",
+            "没有可用来核对的公钥；请用 --key 指定签署者的公钥，或用 --fingerprint 指定其指纹",
         )
     signed = pae(PAYLOAD, payload)
     for public_key in public_keys:
@@ -129,9 +129,9 @@ def _not_theirs(subject: str, claimed: list[str]) -> VerificationFailed:
         subject,
         "signature",
         f"it was changed, or not signed with the key at hand; it names the key {who}"
-        " (if you trust that signer, give the key with --key)",
+        " (if you trust that signer, give the key with --key, or its --fingerprint)",
         f"内容被改动过，或者不是用手头的密钥签的；它写明的密钥是 {who}"
-        "（如果信任该签署者，请用 --key 指定其公钥）",
+        "（如果信任该签署者，请用 --key 指定其公钥，或用 --fingerprint 指定指纹）",
     )
 
 

@@ -184,16 +184,23 @@ def _accept(installed: "Sequence[Installed]", runtime: str | None, timeout: floa
 
     outcomes = []
     with running_shop() as shop:
+        chosen = runtime or _best_runtime(shop)
         for each in installed:
             hint(f"自检 {each.name}…", f"Trying {each.name}…")
-            outcomes.append(accept(shop, each, runtime=runtime or _best_runtime(shop), timeout=timeout))
+            outcomes.append(accept(shop, each, runtime=chosen, timeout=timeout))
     return outcomes
 
 
 def _best_runtime(shop: "Shop") -> str:
     """Containers where an engine answers, as the bundle brings their image."""
     runtimes = shop.call("GET", "/api/doctor")["runtimes"]
-    return "docker" if any(each["name"] == "docker" and each["ok"] for each in runtimes) else "process"
+    if not any(each["name"] == "docker" and each["ok"] for each in runtimes):
+        return "process"
+    hint(
+        "本机有容器引擎，用容器部署；要用进程，请加 --runtime process。",
+        "An engine answers, so containers are used; for processes add --runtime process.",
+    )
+    return "docker"
 
 
 def _told(file: Path, held: "Table", fingerprint: str) -> dict[str, Any]:

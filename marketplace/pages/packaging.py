@@ -134,7 +134,8 @@ def _use(made: PackageOut, file: str, folder: str) -> list[tuple[str, str]]:
         return [unpack, (_("Start it on the box"), f"cd {folder} && sudo ./install.sh")]
     if made.terminal == "browser":
         return [unpack, (_("Serve the page"), f"python3 -m http.server --directory {folder} 8080")]
-    return [unpack]
+    program = {"android": "Android Studio", "ios": "Xcode"}[made.terminal]
+    return [unpack, (_("Open the project with"), f"{program}: {folder}")]
 
 
 def _context(services: Services, db: Session, viewer: Viewer, listing: str, variant: str) -> dict[str, Any]:
