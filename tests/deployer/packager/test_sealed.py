@@ -56,16 +56,21 @@ def seal_there(home: Path, release: Release) -> str:
     return seal(Workshop(home), release).root.digest
 
 
-def test_another_home_gives_the_same_digest_also_to_two_at_once(
+def test_two_new_homes_give_the_same_digest_also_to_two_at_once(
     sealed: Sealed, release: Release, image_home: Path, tmp_path: Path
 ) -> None:
     """Only what was fetched is shared; every layer is made anew, by whoever of the two comes first."""
-    (tmp_path / "cache").symlink_to(image_home / "cache")
+    homes = [tmp_path / "one", tmp_path / "two"]
+    for home in homes:
+        home.mkdir()
+        (home / "cache").symlink_to(image_home / "cache")
     with ProcessPoolExecutor(2) as pool:
-        digests = list(pool.map(seal_there, [tmp_path] * 2, [release] * 2))
-    assert digests == [sealed.root.digest] * 2
-    assert sizes(Layout(tmp_path / "images")).items() <= sizes(sealed.layout).items()
-    assert not list((tmp_path / "images").glob(".blob-*"))
+        digests = list(pool.map(seal_there, [homes[0], homes[0], homes[1]], [release] * 3))
+    assert digests == [sealed.root.digest] * 3
+    made = [sizes(Layout(home / "images")) for home in homes]
+    assert made[0] == made[1]
+    assert made[0].items() <= sizes(sealed.layout).items()
+    assert not [left for home in homes for left in (home / "images").glob(".blob-*")]
 
 
 def test_it_is_an_index_over_all_platforms(sealed: Sealed) -> None:
