@@ -129,11 +129,6 @@ def build(
     return image
 
 
-def engine_arch(client: "docker.DockerClient") -> str:
-    """The engine's architecture as images name it."""
-    return engine.platform(client).architecture
-
-
 def ensure_runtime_image(
     client: "docker.DockerClient", home: Path, base: str, progress: Progress, *, arch: str = ""
 ) -> str:
@@ -141,7 +136,7 @@ def ensure_runtime_image(
 
     Raises PackagingFailed with the cause: no base, no packages, disk full, engine refuses.
     """
-    arch = arch or engine_arch(client)
+    arch = arch or engine.platform(client).architecture
     root = home / "images"
     try:
         layout = Layout(root)

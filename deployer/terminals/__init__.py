@@ -81,7 +81,7 @@ def form() -> str:
     """A digest of the sources and libraries that make packages: what others made is made again."""
     root = Path(__file__).parents[1]
     found = hashlib.sha256(canonical(wheels.versions()))
-    for part in ("packager", "server", "terminals"):
+    for part in ("packager", "server", "terminals", "optimizer/targets"):
         for path in sorted((root / part).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts and "node_modules" not in path.parts:
                 found.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 Made = Mapping[str, Any]
 
 ARCHIVES = (".zip", ".tar")
-PORT = 8001  # on the host; the shop itself is at 8000
 
 
 def require_free(output: Path, *, unpacked: bool) -> None:
@@ -248,25 +247,13 @@ def _next(made: Made, command: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _run_image(made: Made, at: str | None) -> Iterator[tuple[str, str, str]]:
+    from marketplace.container_commands import call_command, run_command
+
     if "loaded" not in made and "pushed" not in made:
         yield "装入", "Load it", f"docker load -i {shlex.quote(str(at))}"
     name = str((made.get("pushed") if "loaded" not in made else made["loaded"]) or made["facts"]["reference"])
     yield "运行（先显示密钥）", "Run it (shows the key first)", run_command(name, made["device"])
     yield "查看调用方法", "See how to call it", call_command()
-
-
-def run_command(image: str, device: str = "cpu") -> str:
-    """How a sealed image is run on its device; the key is what callers send as a bearer token."""
-    from deployer.packager.wheels_devices import run_options
-
-    key = 'KEY=$(openssl rand -hex 16); echo "$KEY"'
-    options = shlex.join(["--rm", *run_options(device), "-p", f"{PORT}:8000"])
-    return f'{key}; docker run {options} -e MARKET_SERVER_KEY="$KEY" {image}'
-
-
-def call_command() -> str:
-    """How its routes, with an example of each, are asked for."""
-    return f'curl http://127.0.0.1:{PORT}/openapi.json -H "Authorization: Bearer KEY"'
 
 
 def _use_folder(terminal: str, at: str) -> Iterator[tuple[str, str, str]]:

@@ -24,6 +24,7 @@ from deployer.terminals import ACCELERATORS
 from marketplace import packaging, releases
 from marketplace.api.package_schemas import PackageOut, TerminalOut, package_out, terminal_out
 from marketplace.auth import AnyRequest, Viewer
+from marketplace.container_commands import call_command, run_command
 from marketplace.db import read_session
 from marketplace.errors import MarketError
 from marketplace.i18n import gettext
@@ -36,7 +37,6 @@ from marketplace.services import Services
 
 PULSE = 15.0  # seconds between looks where nothing moves
 TICK = 0.5  # seconds between two pictures of a row that moves
-PORT = 8001  # on the host; the shop itself is at 8000
 
 
 @dataclass(frozen=True)
@@ -117,13 +117,10 @@ def commands(made: PackageOut, lang: str) -> list[Command]:
 def _use(made: PackageOut, file: str, folder: str) -> list[tuple[str, str]]:
     image = str(made.facts.get("reference", ""))
     if made.terminal == "image":
-        key = 'KEY=$(openssl rand -hex 16); echo "$KEY"'
-        run = f'{key}; docker run --rm -p {PORT}:8000 -e MARKET_SERVER_KEY="$KEY" {image}'
-        call = f'curl http://127.0.0.1:{PORT}/openapi.json -H "Authorization: Bearer KEY"'
         return [
             (_("Load it into an engine"), f"docker load -i {file}"),
-            (_("Run it, with a key that it shows first"), run),
-            (_("See how to call it, with that key"), call),
+            (_("Run it, with a key that it shows first"), run_command(image, made.device)),
+            (_("See how to call it, with that key"), call_command()),
         ]
     if made.terminal == "modelpack":
         push = f"market package {made.name}@{made.version} --format modelpack --push"

@@ -23,7 +23,7 @@ from deployer.packager import base as bases
 from deployer.packager import engine, registry, wheels
 from deployer.packager.image import assemble
 from deployer.packager.layout import Descriptor, Layout
-from deployer.packager.runtime_image import engine_arch, runtime_layers, settings
+from deployer.packager.runtime_image import runtime_layers, settings
 from deployer.spec import silent
 from tests.deployer.packager import registries
 from tests.deployer.packager.shared_objects import MACHINES, read
@@ -84,7 +84,7 @@ def loaded(client: docker.DockerClient, layout: Layout, image_home: Path) -> Ite
     tags: list[str] = []
 
     def load(task: str) -> str:
-        arch = engine_arch(client)
+        arch = engine.platform(client).architecture
         base = bases.find(layout, image_home / "cache", "debian", arch, silent)
         image = assemble(layout, made(layout, image_home, arch, task), settings(base), arch=arch)
         tags.append(f"opc-market-test/{task}:{uuid.uuid4().hex[:8]}")

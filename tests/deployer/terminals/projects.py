@@ -16,6 +16,7 @@ import tree_sitter_swift
 from filelock import FileLock
 from onnx import TensorProto, helper, save
 
+from deployer.optimizer.targets.players import npm
 from deployer.packager.release import Release, of_folder
 from tests.shop import CACHE
 
@@ -154,7 +155,9 @@ def _compiler() -> Path:
         if not (home / "package" / "lib").is_dir():
             file = CACHE / f"{KOTLIN}.tgz"
             subprocess.run(
-                ["npm", "pack", "--silent", KOTLIN.replace("compiler-", "compiler@")], cwd=CACHE, check=True
+                [*(npm() or ()), "pack", "--silent", KOTLIN.replace("compiler-", "compiler@")],
+                cwd=CACHE,
+                check=True,
             )
             assert hashlib.sha256(file.read_bytes()).hexdigest() == KOTLIN_SHA256
             partial = CACHE / f".{KOTLIN}.partial"

@@ -19,6 +19,7 @@ from onnx import TensorProto
 from PIL import Image
 
 from deployer.errors import TerminalNotSupported
+from deployer.optimizer.targets.players import npm
 from deployer.packager.release import Release, Workshop, of_folder
 from deployer.server.predictor import Predictor, finish, load
 from deployer.spec import silent
@@ -300,7 +301,7 @@ def test_the_operators_are_listed(built: dict[str, dict[str, Path]]) -> None:
 @pytest.fixture(scope="module")
 def classes(built: dict[str, dict[str, Path]]) -> str:
     """All Android projects compiled against stubs of Android and ONNX Runtime, warnings being errors."""
-    if not (shutil.which("javac") and shutil.which("npm")):
+    if not (shutil.which("javac") and npm()):
         pytest.skip("this machine has no Java compiler or no npm")
     texts = {"sentiment": "CheckText.kt", "minilm": "CheckText.kt"}
     pictures = dict.fromkeys(

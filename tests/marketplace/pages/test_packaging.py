@@ -8,6 +8,7 @@ import pytest
 
 from deployer.packages import STEPS
 from deployer.terminals import ACCELERATORS, TERMINALS
+from marketplace import container_commands
 from marketplace.api.package_schemas import PackageOut
 from marketplace.i18n import LANGUAGES
 from marketplace.pages import packaging, words
@@ -64,8 +65,14 @@ def test_a_ready_package_is_checked_first_and_then_used(terminal: str, lang: str
 def test_an_image_is_run_with_a_key() -> None:
     *_, run, call = packaging.commands(MADE, "en")
     assert 'MARKET_SERVER_KEY="$KEY"' in run.text and 'echo "$KEY"' in run.text
-    assert f"127.0.0.1:{packaging.PORT}/" in call.text
+    assert f"127.0.0.1:{container_commands.PORT}/" in call.text
     assert run.text.endswith(" opc-market/x:1.0.0-amd64")
+    assert "--gpus" not in run.text
+
+
+def test_an_image_for_a_device_is_given_the_device() -> None:
+    *_, run, _ = packaging.commands(replace(MADE, device="cuda"), "en")
+    assert "--gpus all" in run.text
 
 
 @pytest.mark.parametrize("state", ["pending", "building", "failed", "cancelled"])
