@@ -5,6 +5,7 @@ CatalogError
 ├── UnknownVersion
 ├── UnknownTask
 ├── VersionTaken
+├── VersionStateRefused
 ├── InvalidManifest
 ├── BlobMissing
 ├── BlobCorrupted
@@ -56,6 +57,12 @@ class VersionTaken(CatalogError):
     """The listing has other content under this version number already. Facts: name, version."""
 
     code = "version-taken"
+
+
+class VersionStateRefused(CatalogError):
+    """A version may not come from one state to the other. Facts: number, state, wanted."""
+
+    code = "version-state-refused"
 
 
 class InvalidManifest(CatalogError):

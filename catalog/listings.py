@@ -8,7 +8,7 @@ from sqlmodel import Session, col, select
 
 from catalog import manifest as manifests
 from catalog.errors import InvalidManifest, UnknownListing, UnknownVersion, VersionTaken
-from catalog.models import Artifact, Listing, ListingKind, Vendor, Version, VersionState
+from catalog.models import Artifact, CheckState, Listing, ListingKind, Vendor, Version, VersionState
 from catalog.search import Page, is_on_shelf, search_listings
 
 __all__ = [
@@ -87,6 +87,8 @@ def publish_version(
         license_package=license_package,
         license_weights=license_weights,
         source=source,
+        check_state=CheckState.passed if state == VersionState.listed else CheckState.none,
+        reviewed=state == VersionState.listed,  # the market's own
     )
     db.add(version)
     db.flush()

@@ -31,10 +31,11 @@ from deployer.runtimes.process import ProcessRuntime
 from marketplace import accounts, logs, optimizing, packaging, pages, problems, supervision, workflows
 from marketplace.api import catalog as catalog_api
 from marketplace.api import deployments as deployments_api
-from marketplace.api import operations
+from marketplace.api import finding, hub, imports, mcp_registry, operations, passports, publications, reviews
 from marketplace.api import optimizations as optimizations_api
 from marketplace.api import packages as packages_api
-from marketplace.auth import SAFE, AnyRequest, provide_viewer, refuse_foreign
+from marketplace.api import people as people_api
+from marketplace.auth import SAFE, AnyRequest, authorize, provide_viewer, refuse_foreign
 from marketplace.db import migrate, open_engine, read_session, transaction, write_session
 from marketplace.errors import MarketError
 from marketplace.events import Hub
@@ -140,6 +141,10 @@ def create_app(services: Services) -> Litestar:
         return services
 
     apis = [catalog_api.router, deployments_api.router, optimizations_api.router, packages_api.router]
+    apis += [
+        module.router
+        for module in (finding, people_api, publications, reviews, imports, passports, hub, mcp_registry)
+    ]
     handlers: list[Any] = [*operations.handlers, *apis, *pages.routers()]
     return Litestar(
         route_handlers=handlers,
@@ -148,6 +153,7 @@ def create_app(services: Services) -> Litestar:
             "db": Provide(provide_db),
             "viewer": Provide(provide_viewer, sync_to_thread=True),
         },
+        guards=[authorize],
         before_request=refuse_foreign,
         lifespan=[_lifespan],
         state=State({"services": services}),

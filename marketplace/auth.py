@@ -15,6 +15,7 @@ from marketplace.db import read_session
 from marketplace.errors import ForeignRequest, NotAllowed, SignInNeeded
 from marketplace.i18n import negotiate
 from marketplace.models import Account
+from marketplace.permissions import ANYONE, Permission, permissions_of, role_for
 from marketplace.services import Services
 
 Connection: TypeAlias = ASGIConnection[Any, Any, Any, Any]
@@ -32,6 +33,11 @@ class Viewer:
     name: str
     roles: frozenset[str]
     lang: str
+    permissions: frozenset[Permission] = ANYONE
+
+    def may(self, permission: Permission) -> bool:
+        """Whether this asker has a permission."""
+        return permission in self.permissions
 
     @property
     def signed_in(self) -> bool:
@@ -57,7 +63,8 @@ def see(connection: Connection, services: Services) -> Viewer:
         account = _account(db, authorization, cookie)
         if account is None:
             return Viewer(None, "", frozenset(), lang)
-        return Viewer(account.id, account.name, frozenset(account.roles), lang)
+        roles = frozenset(account.roles)
+        return Viewer(account.id, account.name, roles, lang, permissions_of(roles))
 
 
 def _account(db: Session, authorization: str, cookie: str) -> Account | None:
@@ -71,6 +78,18 @@ def _account(db: Session, authorization: str, cookie: str) -> Account | None:
 def provide_viewer(request: AnyRequest, services: Services) -> Viewer:
     """Dependency `viewer`."""
     return see(request, services)
+
+
+def authorize(connection: Connection, handler: BaseRouteHandler) -> None:
+    """The shop's one guard: whoever asks must have the permission that the route names."""
+    permission: Permission | None = handler.opt.get("permission")
+    if permission is None or permission in ANYONE:
+        return
+    viewer = see(connection, connection.app.state.services)
+    if not viewer.signed_in:
+        raise SignInNeeded()
+    if not viewer.may(permission):
+        raise NotAllowed(role=role_for(permission), permission=str(permission))
 
 
 def require(role: str) -> Guard:

@@ -72,7 +72,7 @@ def migrate(engine: Engine) -> None:
         command.upgrade(config, "head")
 
 
-NEWEST = "0003"
+NEWEST = "0004"
 
 
 def _revision(connection: Connection) -> str | None:

@@ -1,7 +1,7 @@
 """The two languages of the shop: which one a visitor reads, and the words in it.
 
-Texts are marked in plain English; the Chinese ones stand in web/locale/zh_CN/LC_MESSAGES/market.po,
-which is read when it is first needed. Facts go into a text as {name}.
+Texts are marked in plain English; the Chinese ones stand in web/locale/zh_CN/LC_MESSAGES/*.po, a file for
+each part of the shop, which are read when they are first needed. Facts go into a text as {name}.
 """
 
 import gettext as gettext_module
@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
+from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
@@ -72,11 +73,15 @@ def _quality(parameters: str) -> float:
 @lru_cache
 def catalogue(lang: str) -> gettext_module.NullTranslations:
     """The texts of a language, compiled in memory; English is its own catalogue."""
-    path = LOCALE_DIR / LOCALES.get(lang, lang) / "LC_MESSAGES" / "market.po"
-    if not path.is_file():
+    files = sorted((LOCALE_DIR / LOCALES.get(lang, lang) / "LC_MESSAGES").glob("*.po"))
+    if not files:
         return gettext_module.NullTranslations()
-    with path.open("rb") as file:
-        texts = read_po(file, locale=LOCALES[lang])
+    texts = Catalog(locale=LOCALES[lang])
+    for path in files:
+        with path.open("rb") as file:
+            for message in read_po(file, locale=LOCALES[lang]):
+                if message.id:
+                    texts[message.id] = message
     compiled = io.BytesIO()
     write_mo(compiled, texts)
     compiled.seek(0)

@@ -1,7 +1,6 @@
 """Refusals as people read them: what happened, why, and the one next step (RFC 9457), in zh and en.
 
-The catalogue and the deployer raise named errors that carry facts; the words are in `problem_words`,
-`optimizer_words` and `packaging_words`.
+The catalogue and the deployer raise named errors that carry facts; the words are in the `*_words` modules.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -9,14 +8,34 @@ from typing import Any
 
 from catalog.errors import CatalogError
 from deployer.errors import DeployerError
-from marketplace import optimizer_words, packaging_words, problem_words
+from marketplace import (
+    check_words,
+    import_words,
+    optimizer_words,
+    packaging_words,
+    people_words,
+    problem_words,
+    publishing_words,
+)
 from marketplace.errors import MarketError
 from marketplace.i18n import gettext
 from marketplace.problem_words import Words
 
 __all__ = ["MEDIA_TYPE", "WORDS", "Problem", "Words", "problem", "problem_of"]
 
-WORDS: dict[str, Words] = problem_words.WORDS | optimizer_words.WORDS | packaging_words.WORDS
+WORDS: dict[str, Words] = {
+    code: words
+    for part in (
+        problem_words,
+        optimizer_words,
+        packaging_words,
+        people_words,
+        publishing_words,
+        check_words,
+        import_words,
+    )
+    for code, words in part.WORDS.items()
+}
 MEDIA_TYPE = "application/problem+json"
 
 

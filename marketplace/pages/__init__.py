@@ -2,7 +2,20 @@
 
 from litestar import Router
 
-from marketplace.pages import account, deployments, design, optimizing, packaging, storefront
+from marketplace.pages import (
+    account,
+    comparing,
+    deployments,
+    design,
+    importing,
+    optimizing,
+    packaging,
+    passport,
+    people,
+    reviewing,
+    storefront,
+    vendor,
+)
 from marketplace.pages.account import problem_page
 from marketplace.pages.rendering import template_config
 from marketplace.pages.static import static_router
@@ -17,6 +30,12 @@ def routers() -> list[Router]:
         *deployments.handlers,
         *optimizing.handlers,
         *packaging.handlers,
+        *comparing.handlers,
+        *vendor.handlers,
+        *importing.handlers,
+        *reviewing.handlers,
+        *passport.handlers,
+        *people.handlers,
         *account.handlers,
         *design.handlers,
     ]

@@ -33,12 +33,14 @@ MARKED = dict(_marked())
 
 
 def _chinese() -> dict[str, str]:
-    with (i18n.LOCALE_DIR / "zh_CN" / "LC_MESSAGES" / "market.po").open("rb") as file:
-        catalogue = read_po(file, locale="zh_CN")
-    texts = {}
-    for message in catalogue:
-        key = message.id if isinstance(message.id, str) else message.id[0]
-        texts[key] = message.string if isinstance(message.string, str) else message.string[0]
+    texts: dict[str, str] = {}
+    for path in sorted((i18n.LOCALE_DIR / "zh_CN" / "LC_MESSAGES").glob("*.po")):
+        with path.open("rb") as file:
+            catalogue = read_po(file, locale="zh_CN")
+        for message in catalogue:
+            key = message.id if isinstance(message.id, str) else message.id[0]
+            assert not key or key not in texts, f"{path.name} has {key!r} again"
+            texts[key] = message.string if isinstance(message.string, str) else message.string[0]
     texts.pop("", None)
     return texts
 

@@ -1,0 +1,5 @@
+"""Imports and mirrors."""
+
+from litestar import Router
+
+router = Router("/api", route_handlers=[], tags=["imports"])

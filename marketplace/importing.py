@@ -1,0 +1,1 @@
+"""Importing: a durable job that brings a source in as a version, and mirrors."""

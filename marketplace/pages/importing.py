@@ -1,0 +1,5 @@
+"""Bring a model in from elsewhere, and watch it come."""
+
+from typing import Any
+
+handlers: list[Any] = []
