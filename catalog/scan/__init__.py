@@ -12,7 +12,7 @@ from catalog.models import Verdict
 __all__ = ["CHECKS", "RULES", "SCANNER", "CheckKind", "Row", "Verdict"]
 
 RULES = "1"
-"""Raised whenever a check changes what it lets through: versions that were checked by other rules are rechecked."""
+"""Raised whenever a check changes what it lets through; versions that older rules passed are rechecked."""
 SCANNER = "opc-market"
 """Name of our own scanner on badges; its version is RULES."""
 
