@@ -5,9 +5,8 @@ Nothing in this package runs, imports or loads what it reads; it is called in a 
 """
 
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any
-
-from catalog.models import Verdict
 
 __all__ = ["CHECKS", "RULES", "SCANNER", "CheckKind", "Row", "Verdict"]
 
@@ -15,6 +14,15 @@ RULES = "1"
 """Raised whenever a check changes what it lets through; versions that older rules passed are rechecked."""
 SCANNER = "opc-market"
 """Name of our own scanner on badges; its version is RULES."""
+
+
+class Verdict(StrEnum):
+    """What a check came to; unknown is never shown as safe."""
+
+    passed = "pass"
+    warned = "warn"
+    failed = "fail"
+    unknown = "unknown"
 
 
 @dataclass(frozen=True)
