@@ -3,25 +3,40 @@
 import difflib
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from sqlmodel import Session, col, select
 
 from catalog import manifest as manifests
-from catalog.errors import InvalidManifest, UnknownListing, UnknownVersion, VersionTaken
-from catalog.models import Artifact, CheckState, Listing, ListingKind, Vendor, Version, VersionState
-from catalog.search import Page, is_on_shelf, search_listings
+from catalog import search
+from catalog.errors import InvalidManifest, UnknownListing, UnknownVersion, VersionNotReady, VersionTaken
+from catalog.models import (
+    Artifact,
+    CheckState,
+    Listing,
+    ListingKind,
+    Vendor,
+    VendorMember,
+    Version,
+    VersionState,
+)
+from catalog.review import number_of
+from catalog.search import Page, search_listings
 
 __all__ = [
     "NewListing",
     "Page",
     "current_version",
     "ensure_vendor",
+    "find_version",
     "get_listing",
     "get_version",
-    "listings_by_vertical",
+    "is_member",
     "publish_version",
+    "require_ready",
     "search_listings",
     "versions_of",
+    "visible_versions",
 ]
 
 
@@ -76,6 +91,7 @@ def publish_version(
     if taken is not None:
         if taken.digest != digest:
             raise VersionTaken(name=name, version=number)
+        search.refresh(db, listing)
         return taken
     version = Version(
         listing_id=listing.id,
@@ -96,7 +112,7 @@ def publish_version(
         Artifact(version_id=version.id, path=a["path"], sha256=a["sha256"], size=a["size"])
         for a in manifest["artifacts"]
     )
-    db.flush()
+    search.refresh(db, listing)
     return version
 
 
@@ -132,7 +148,7 @@ def get_listing(db: Session, name: str) -> Listing:
 
 def _near(db: Session, name: str) -> list[str]:
     """Up to three names that look like this one, by the whole name or its second half."""
-    names = list(db.exec(select(Listing.name).where(is_on_shelf()).limit(2000)))
+    names = search.names_like(db, name)
     short = name.rpartition("/")[2]
     halves: dict[str, str] = {}
     for known in names:
@@ -146,45 +162,81 @@ def _near(db: Session, name: str) -> list[str]:
 def versions_of(db: Session, listing: Listing) -> list[Version]:
     """All versions of a listing, the newest number first."""
     rows = db.exec(select(Version).where(Version.listing_id == listing.id))
-    return sorted(rows, key=lambda v: _number(v.number), reverse=True)
-
-
-def _number(number: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in number.split("."))
+    return sorted(rows, key=lambda v: number_of(v.number), reverse=True)
 
 
 def current_version(db: Session, listing: Listing) -> Version:
-    """The newest version that is on the shelf; raises UnknownVersion when there is none."""
+    """The newest version that is on the shelf; raises UnknownVersion, or UnknownListing if none ever was."""
     rows = db.exec(
         select(Version).where(Version.listing_id == listing.id, Version.state == VersionState.listed)
     )
-    newest = max(rows, key=lambda v: _number(v.number), default=None)
+    newest = max(rows, key=lambda v: number_of(v.number), default=None)
+    if newest is None and not visible_versions(db, listing):
+        raise UnknownListing(name=listing.name, near=[])  # of drafts nobody is told
     if newest is None:
         raise UnknownVersion(name=listing.name, version="")
     return newest
 
 
-def get_version(db: Session, reference: str) -> tuple[Listing, Version]:
-    """What vendor/name[@version] names; without a version the newest on the shelf.
+def get_version(
+    db: Session, reference: str, asker: UUID | None = None, *, all_states: bool = False
+) -> tuple[Listing, Version]:
+    """What vendor/name[@version] names to an account, or to anybody; raises UnknownListing, UnknownVersion.
 
-    Raises UnknownListing or UnknownVersion. A version that is asked for by number may be in any state.
+    Without a number the newest listed version, and where none is listed the newest that the asker made, or
+    makes with others of its vendor, once its checks have passed. With a number any version that was ever
+    listed; one that was not is for those alone, and with `all_states` for everybody.
     """
     name, at, number = reference.partition("@")
     listing = get_listing(db, name)
-    if not at:
-        return listing, current_version(db, listing)
-    version = db.exec(
-        select(Version).where(Version.listing_id == listing.id, Version.number == number)
-    ).first()
-    if version is None:
+    rows = visible_versions(db, listing, asker, all_states=all_states)
+    if not rows:
+        raise UnknownListing(name=name, near=_near(db, name))
+    if at:
+        found = next((row for row in rows if row.number == number), None)
+    else:
+        own = (row for row in rows if row.check_state == CheckState.passed and row.state in OWN)
+        found = next((row for row in rows if row.state == VersionState.listed), None) or next(own, None)
+    if found is None:
         raise UnknownVersion(name=name, version=number)
-    return listing, version
+    return listing, found
 
 
-def listings_by_vertical(db: Session) -> dict[str, list[Listing]]:
-    """The listings on each shelf, fullest shelf first; a listing may stand on several."""
-    shelves: dict[str, list[Listing]] = {}
-    for listing in db.exec(select(Listing).where(is_on_shelf()).order_by(col(Listing.name))):
-        for vertical in listing.verticals:
-            shelves.setdefault(vertical, []).append(listing)
-    return dict(sorted(shelves.items(), key=lambda shelf: (-len(shelf[1]), shelf[0])))
+def find_version(db: Session, name: str, number: str) -> Version | None:
+    """The version of vendor/name with this number, in whatever state; None where there is none."""
+    found = select(Version).join(Listing, col(Listing.id) == col(Version.listing_id))
+    return db.exec(found.where(Listing.name == name, Version.number == number)).first()
+
+
+OWN = (VersionState.draft, VersionState.submitted)
+UNLISTED = (*OWN, VersionState.rejected)
+"""States in which a version is seen by those who make it and by those who decide about it."""
+
+
+def require_ready(listing: Listing, version: Version) -> None:
+    """Refuse with VersionNotReady to run what did not pass its checks, or was rejected."""
+    unchecked = version.state in OWN and version.check_state != CheckState.passed
+    if unchecked or version.check_state == CheckState.failed:  # also one that newer rules refuse
+        raise VersionNotReady(
+            name=listing.name, version=version.number, state=version.check_state or "unchecked"
+        )
+    if version.state == VersionState.rejected:
+        raise VersionNotReady(name=listing.name, version=version.number, state=version.state)
+
+
+def visible_versions(
+    db: Session, listing: Listing, asker: UUID | None = None, *, all_states: bool = False
+) -> list[Version]:
+    """The versions of a listing that an account may know of, the newest number first."""
+    rows = versions_of(db, listing)
+    if all_states or (asker is not None and is_member(db, listing.vendor_id, asker)):
+        return rows
+    return [row for row in rows if row.state not in UNLISTED or (asker and row.created_by == asker)]
+
+
+def is_member(db: Session, vendor_id: UUID, account_id: UUID) -> bool:
+    """Whether an account may act for a vendor."""
+    found = select(VendorMember.id).where(
+        VendorMember.vendor_id == vendor_id, VendorMember.account_id == account_id
+    )
+    return db.exec(found).first() is not None

@@ -1,14 +1,80 @@
-"""Finding listings: every word must occur in a name, title, summary, or in a word of the taxonomy."""
+"""Finding listings: words in Chinese and English, filters with their counts, and what is like a listing.
 
+The first listings found are those with every word in their title or name, then those that hold the words
+anywhere, each kind by popularity. What can be counted in a moment is counted, and the rest is said to be
+"at least": facets and totals look at so many of the most popular matches as `SCAN` says.
+"""
+
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, String, and_, case, cast, false, func, or_, select, true
-from sqlmodel import Session, col
+from sqlalchemy import ColumnElement, and_, text
+from sqlmodel import Session, col, select
 
-from catalog import taxonomy
-from catalog.models import Listing, Version, VersionState
+from catalog import (
+    search_engine,
+    search_facets,
+    search_index,
+    search_question,
+    search_typos,
+    search_words,
+)
+from catalog.models import Listing, Vendor, Version, VersionState
+from catalog.search_engine import Expression, Without
+from catalog.search_facets import FACETS
+from catalog.search_index import refresh, remove
+from catalog.search_question import Question
+from catalog.search_tables import SearchEntry, SearchSource
 
-LIMIT_OF_WORDS = 12
+__all__ = ["FACETS", "Card", "FacetValue", "Page", "Sort", "find", "refresh", "remove", "search_listings"]
+
+SCAN = 1000
+DEEPEST = 10_000
+"""Listings that can be paged through; whoever wants others narrows the search."""
+
+
+class Sort(StrEnum):
+    """Orders of what was found; all but the first order the `SCAN` most popular matches."""
+
+    fit = "fit"
+    newest = "newest"
+    size = "size"
+    latency = "latency"
+
+
+_ORDERS = {
+    Sort.newest: "created DESC, id",
+    Sort.size: "size, id",
+    Sort.latency: "CASE WHEN latency IS NULL THEN 1 ELSE 0 END, latency, id",
+}
+
+
+@dataclass(frozen=True)
+class FacetValue:
+    """One value to narrow by, and how many of the found listings have it."""
+
+    value: str
+    count: int
+    at_least: bool = False
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """Places of the listings that were found, and what is known of all of them."""
+
+    ids: list[int] = field(default_factory=list)
+    total: int = 0
+    at_least: bool = False
+    more: bool = False
+    facets: dict[str, list[FacetValue]] = field(default_factory=dict)
+    corrected: dict[str, str] = field(default_factory=dict)
+    loose: bool = False
 
 
 @dataclass(frozen=True)
@@ -17,6 +83,38 @@ class Page:
 
     items: list[Listing] = field(default_factory=list)
     total: int = 0
+    at_least: bool = False  # there are more than `total`
+    more: bool = False  # another page follows
+    facets: dict[str, list[FacetValue]] = field(default_factory=dict)
+    corrected: dict[str, str] = field(default_factory=dict)  # words that nobody uses: those taken instead
+    loose: bool = False  # found only after long stretches were taken apart
+
+
+@dataclass(frozen=True)
+class Card:
+    """What lists show of a listing with its version on the shelf."""
+
+    id: int
+    name: str
+    kind: str
+    task: str
+    verticals: list[str]
+    languages: list[str]
+    title_zh: str
+    title_en: str
+    summary_zh: str
+    summary_en: str
+    price: dict[str, Any]
+    created: datetime
+    number: str
+    size: int
+    license_package: str
+    license_weights: str
+    latency: float | None  # milliseconds, measured here
+    vendor: str
+    vendor_zh: str
+    vendor_en: str
+    verified: bool
 
 
 def search_listings(
@@ -26,25 +124,136 @@ def search_listings(
     task: str | None = None,
     vertical: str | None = None,
     kind: str | None = None,
+    vendor: str = "",
+    filters: Mapping[str, Sequence[str]] | None = None,
+    facets: bool = False,
+    sort: Sort = Sort.fit,
     limit: int = 50,
     offset: int = 0,
 ) -> Page:
     """Listings on the shelf that match, best first; raises UnknownTask.
 
-    `q` is words divided by spaces, in Chinese or English; `task` may be an alias such as ocr.
+    `q` is words in Chinese or English; `task` may be an alias such as ocr; `filters` are values by facet.
     """
-    where = [is_on_shelf()]
-    if task:
-        where.append(col(Listing.task) == taxonomy.task(task).id)
-    if vertical:
-        where.append(_in_vertical(vertical))
-    if kind:
-        where.append(col(Listing.kind) == kind)
-    words = q.split()[:LIMIT_OF_WORDS]
-    where += [_mentions(word) for word in words]
-    total = db.execute(select(func.count()).select_from(Listing).where(*where)).scalar_one()
-    found = select(Listing).where(*where).order_by(_rank(words), col(Listing.name))
-    return Page(list(db.execute(found.limit(limit).offset(offset)).scalars()), total)
+    single = {"task": task, "vertical": vertical, "kind": kind}
+    given = {name: list(values) for name, values in (filters or {}).items()}
+    given |= {name: [value] for name, value in single.items() if value}
+    found = find(db, q=q, filters=given, vendor=vendor, facets=facets, sort=sort, limit=limit, offset=offset)
+    return Page(
+        listings_at(db, found.ids),
+        found.total,
+        found.at_least,
+        found.more,
+        found.facets,
+        found.corrected,
+        found.loose,
+    )
+
+
+def find(
+    db: Session,
+    *,
+    q: str = "",
+    filters: Mapping[str, Sequence[str]] | None = None,
+    vendor: str = "",
+    facets: bool = False,
+    sort: Sort = Sort.fit,
+    limit: int = 50,
+    offset: int = 0,
+) -> Found:
+    """The same as places in the index, for `cards`."""
+    given = {name: tuple(filter(None, values)) for name, values in sorted((filters or {}).items())}
+    given = {name: values for name, values in given.items() if values}
+    asked = (q, tuple(given.items()), vendor, facets, sort, limit, min(offset, DEEPEST))
+    return _kept(
+        (search_index.revision(db), *asked),
+        lambda: _find(db, q, given, vendor, facets, sort, limit, min(offset, DEEPEST)),
+    )
+
+
+def _find(
+    db: Session,
+    q: str,
+    given: Mapping[str, Sequence[str]],
+    vendor: str,
+    facets: bool,
+    sort: Sort,
+    limit: int,
+    offset: int,
+) -> Found:
+    question = search_question.read(db, q, given, vendor)
+    counted, loose = _Counted.of(db, question), False
+    if not counted.total and question.words is not None:
+        again = search_question.read(db, q, given, vendor, loose=True)
+        if again.words != question.words:
+            question, counted = again, _Counted.of(db, again)
+            loose = counted.total > 0
+    if not counted.total:
+        shown = _facets(db, question, counted) if facets and not question.pointless else {}
+        return Found(facets=shown, corrected=dict(question.corrected))
+    ids = _places(db, question, sort, limit + 1, offset)
+    return Found(
+        ids[:limit],
+        counted.total,
+        counted.at_least,
+        len(ids) > limit,
+        _facets(db, question, counted) if facets else {},
+        dict(question.corrected),
+        loose,
+    )
+
+
+def cards(db: Session, ids: list[int]) -> list[Card]:
+    """What lists show of the entries at these places, in their order."""
+    if not ids:
+        return []
+    rows = [Card(*row) for row in db.execute(_CARDS.where(col(SearchSource.id).in_(ids)))]
+    order = {id: at for at, id in enumerate(ids)}
+    return sorted(rows, key=lambda card: order[card.id])
+
+
+_CARDS: Any = (
+    select(  # type: ignore[call-overload]
+        SearchSource.id,
+        Listing.name,
+        Listing.kind,
+        Listing.task,
+        Listing.verticals,
+        Listing.languages,
+        Listing.title_zh,
+        Listing.title_en,
+        Listing.summary_zh,
+        Listing.summary_en,
+        Listing.price,
+        Listing.created,
+        Version.number,
+        Version.size,
+        Version.license_package,
+        Version.license_weights,
+        SearchEntry.latency,
+        Vendor.name,
+        Vendor.title_zh,
+        Vendor.title_en,
+        Vendor.verified,
+    )
+    .join(SearchEntry, col(SearchEntry.id) == SearchSource.id)
+    .join(Listing, col(Listing.id) == SearchSource.listing_id)
+    .join(Version, col(Version.id) == SearchSource.version_id)
+    .join(Vendor, col(Vendor.id) == Listing.vendor_id)
+)
+
+
+def listings_at(db: Session, ids: list[int]) -> list[Listing]:
+    """The listings at these places, in their order."""
+    if not ids:
+        return []
+    found = db.execute(
+        select(SearchSource.id, Listing)
+        .join(Listing, col(Listing.id) == SearchSource.listing_id)
+        .where(col(SearchSource.id).in_(ids))
+    )
+    by_place: dict[int, Listing] = {row[0]: row[1] for row in found}
+    return [by_place[id] for id in ids if id in by_place]
 
 
 def is_on_shelf() -> ColumnElement[bool]:
@@ -53,27 +262,199 @@ def is_on_shelf() -> ColumnElement[bool]:
     return select(col(Version.id)).where(listed).exists()
 
 
-def _in_vertical(vertical: str) -> ColumnElement[bool]:
-    # The column is JSON text on every database, and an id has nothing that JSON would escape.
-    return cast(Listing.verticals, String).contains(f'"{vertical}"', autoescape=True)
+# What else is asked of the index
 
 
-def _titles(word: str) -> ColumnElement[bool]:
-    fields = (Listing.title_zh, Listing.title_en, Listing.name)
-    return or_(*(col(f).icontains(word, autoescape=True) for f in fields))
+def shelf(db: Session, vertical: str, limit: int) -> list[Card]:
+    """The most popular listings of a vertical."""
+    return cards(db, find(db, filters={"vertical": [vertical]}, limit=limit).ids)
 
 
-def _mentions(word: str) -> ColumnElement[bool]:
-    summaries = (Listing.summary_zh, Listing.summary_en)
-    tasks = taxonomy.mentioned(taxonomy.TASKS, word)
-    return or_(
-        _titles(word),
-        *(col(f).icontains(word, autoescape=True) for f in summaries),
-        col(Listing.task).in_(tasks) if tasks else false(),
-        *(_in_vertical(v) for v in taxonomy.mentioned(taxonomy.VERTICALS, word)),
+def verticals(db: Session) -> dict[str, int]:
+    """How many listings each vertical has, the fullest first."""
+    counts = _global(db)
+    found = {code[2:]: n for code, n in counts.items() if code.startswith("v:")}
+    return dict(sorted(found.items(), key=lambda shelf: (-shelf[1], shelf[0])))
+
+
+def names_like(db: Session, name: str, limit: int = 200) -> list[str]:
+    """Names of listings whose title or name has a word of this one, or one that is close."""
+    expression = search_question.like(db, name)
+    if expression is None:
+        return []
+    return [card.name for card in cards(db, _matches(db, expression, limit, 0))]
+
+
+def related(db: Session, listing: Listing, limit: int = 4) -> list[Card]:
+    """Listings of the same task, those that share most words and verticals with this one first."""
+    title = f"{listing.title_zh}\n{listing.title_en}"
+    expression = search_question.about(title, listing.task)
+    ids = _matches(db, expression, 40, 0) if expression is not None else []
+    if len(ids) <= limit:
+        code = search_facets.token(search_facets.code("task", listing.task))
+        ids = list(dict.fromkeys([*ids, *_matches(db, code, limit + 1, 0)]))
+    wanted = search_words.tokens(title)
+
+    def near(card: Card) -> int:
+        shared = wanted & search_words.tokens(f"{card.title_zh}\n{card.title_en}")
+        return -len(shared) - 2 * len(set(card.verticals) & set(listing.verticals))
+
+    return sorted((card for card in cards(db, ids) if card.name != listing.name), key=near)[:limit]
+
+
+@dataclass(frozen=True)
+class Suggestions:
+    """What somebody who types may want."""
+
+    words: list[str] = field(default_factory=list)
+    cards: list[Card] = field(default_factory=list)
+
+
+def suggest(db: Session, typed: str, limit: int = 6) -> Suggestions:
+    """Words that the last one may become, and listings with all that was typed in their titles."""
+    chunks = search_words.asked(typed, search_question.LIMIT_OF_WORDS)
+    if not chunks:
+        return Suggestions()
+    last = chunks[-1].runs[-1]
+    words = [] if last.unspaced else search_typos.completions(db, last.text, limit)
+    titled = search_question.read(db, typed, {}).titled
+    found = cards(db, _matches(db, titled, limit, 0)) if titled is not None else []
+    return Suggestions([word for word in words if word != last.text], found)
+
+
+# What was found a moment ago
+
+_KEPT: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+_KEPT_LOCK = threading.Lock()
+KEEPS = 512
+
+T = TypeVar("T")
+
+
+def _kept(key: tuple[Any, ...], make: Callable[[], T]) -> T:
+    """The value made for this key before, or made now; the key begins with the state of the index."""
+    if not key[0]:
+        return make()
+    with _KEPT_LOCK:
+        if key in _KEPT:
+            _KEPT.move_to_end(key)
+            found: T = _KEPT[key]
+            return found
+    made = make()
+    with _KEPT_LOCK:
+        _KEPT[key] = made
+        while len(_KEPT) > KEEPS:
+            _KEPT.popitem(last=False)
+    return made
+
+
+# Matching
+
+
+def _matches(db: Session, expression: Expression | None, limit: int, offset: int) -> list[int]:
+    engine = search_engine.engine_of(db)
+    matching, values = _matching(engine, expression)
+    place = engine.place if expression is not None else "e.id"
+    sql = f"SELECT e.id FROM {matching} ORDER BY {place} LIMIT :limit OFFSET :offset"  # noqa: S608
+    return list(db.execute(text(sql), values | {"limit": limit, "offset": offset}).scalars())
+
+
+def _matching(engine: search_engine.Engine, expression: Expression | None) -> tuple[str, dict[str, Any]]:
+    if expression is None:
+        return search_engine.ALL, {}
+    return engine.matching, {"expression": engine.render(expression)}
+
+
+def _places(db: Session, question: Question, sort: Sort, limit: int, offset: int) -> list[int]:
+    if sort != Sort.fit:
+        return _sorted_places(db, question, sort, limit, offset)
+    anywhere = question.expression()
+    if question.titled is None:
+        return _matches(db, anywhere, limit, offset)
+    titled = question.in_titles()
+    ids = _matches(db, titled, limit, offset)
+    if len(ids) == limit or anywhere is None or titled is None:
+        return ids
+    before = offset + len(ids) if ids or not offset else len(_matches(db, titled, DEEPEST, 0))
+    rest = Without(anywhere, titled)
+    return ids + _matches(db, rest, limit - len(ids), max(0, offset - before))
+
+
+def _sorted_places(db: Session, question: Question, sort: Sort, limit: int, offset: int) -> list[int]:
+    engine = search_engine.engine_of(db)
+    expression = question.expression()
+    matching, values = _matching(engine, expression)
+    place = engine.place if expression is not None else "e.id"
+    sql = (
+        f"SELECT id FROM (SELECT e.id, e.size, e.latency, e.created FROM {matching} "  # noqa: S608
+        f"ORDER BY {place} LIMIT {SCAN}) AS popular ORDER BY {_ORDERS[sort]} LIMIT :limit OFFSET :offset"
     )
+    return list(db.execute(text(sql), values | {"limit": limit, "offset": offset}).scalars())
 
 
-def _rank(words: list[str]) -> ColumnElement[int]:
-    """0 when every word is in a title or the name, 1 otherwise."""
-    return case((and_(true(), *(_titles(word) for word in words)), 0), else_=1)
+# Counting
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """How many match, and how many of those have each code."""
+
+    total: int = 0
+    at_least: bool = False
+    codes: Mapping[str, int] = field(default_factory=dict)
+    partial: bool = False  # the codes are those of the first matches alone
+
+    @classmethod
+    def of(cls, db: Session, question: Question, *, but: str = "") -> "_Counted":
+        """Count what matches, or what would without one facet's filter."""
+        if question.pointless:
+            return cls()
+        expression = question.expression(but=but)
+        if expression is None:
+            counts = _global(db)
+            return cls(counts.get(search_index.ALL, 0), False, counts)
+        scanned = _kept((search_index.revision(db), "scan", expression), lambda: cls.scan(db, expression))
+        if scanned.at_least and isinstance(expression, str) and expression[1:2] == ":":
+            exact = sum(n for code, n in _global(db).items() if search_facets.token(code) == expression)
+            if exact > scanned.total:
+                return cls(exact, False, scanned.codes, True)
+        return scanned
+
+    @classmethod
+    def scan(cls, db: Session, expression: Expression) -> "_Counted":
+        """Count among the first matches."""
+        engine = search_engine.engine_of(db)
+        sql = (
+            f"SELECT count(*), {engine.joined} FROM (SELECT e.facets FROM {engine.matching} "  # noqa: S608
+            f"ORDER BY {engine.place} LIMIT {SCAN + 1}) AS popular"
+        )
+        total, joined = db.execute(text(sql), {"expression": engine.render(expression)}).one()
+        return cls(min(total, SCAN), total > SCAN, Counter((joined or "").split()), total > SCAN)
+
+
+def _global(db: Session) -> dict[str, int]:
+    rows = db.execute(text("SELECT facet, n FROM search_count WHERE n > 0"))
+    return {row[0]: row[1] for row in rows}
+
+
+def _facets(db: Session, question: Question, counted: _Counted) -> dict[str, list[FacetValue]]:
+    """Each facet's values; those of a facet that is filtered by are counted as if it were not."""
+    shown = {}
+    for name, facet in FACETS.items():
+        chosen = question.chosen.get(name, ())
+        own = _Counted.of(db, question, but=name) if chosen else counted
+        codes = {code: n for code, n in own.codes.items() if code.startswith(f"{facet.code}:")}
+        codes |= {code: 0 for code in chosen if code not in codes}
+        values = [
+            FacetValue(search_facets.value_of(code), n, own.partial, code in chosen)
+            for code, n in codes.items()
+        ]
+        shown[name] = sorted(values, key=_order(facet))
+    return shown
+
+
+def _order(facet: search_facets.Facet) -> Callable[[FacetValue], tuple[int, str]]:
+    if facet.values:
+        places = {value: at for at, value in enumerate(facet.values)}
+        return lambda each: (places.get(each.value, len(places)), each.value)
+    return lambda each: (-each.count, each.value)

@@ -215,11 +215,13 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("claims", sa.JSON(), nullable=False, server_default="{}"))
         batch_op.add_column(sa.Column("measured", sa.JSON(), nullable=False, server_default="{}"))
         batch_op.add_column(sa.Column("check_state", sa.String(), nullable=False, server_default=""))
+        batch_op.add_column(sa.Column("check_run", sa.Integer(), nullable=False, server_default="0"))
         batch_op.add_column(sa.Column("rules", sa.String(), nullable=False, server_default=""))
         batch_op.add_column(sa.Column("checked", sa.DateTime(timezone=True), nullable=True))
         batch_op.add_column(sa.Column("wanted", sa.String(), nullable=False, server_default=""))
         batch_op.add_column(sa.Column("reviewed", sa.Boolean(), nullable=False, server_default=sa.false()))
         batch_op.add_column(sa.Column("created_by", sa.Uuid(), nullable=True))
+        batch_op.create_index(batch_op.f("ix_version_state"), ["state"], unique=False)
         batch_op.create_index(batch_op.f("ix_version_created_by"), ["created_by"], unique=False)
 
     with op.batch_alter_table("web_session", schema=None) as batch_op:
@@ -253,12 +255,14 @@ def downgrade() -> None:
         batch_op.drop_column("proof")
         batch_op.drop_column("proved")
     with op.batch_alter_table("version", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_version_state"))
         batch_op.drop_index(batch_op.f("ix_version_created_by"))
         batch_op.drop_column("license_base")
         batch_op.drop_column("offer")
         batch_op.drop_column("claims")
         batch_op.drop_column("measured")
         batch_op.drop_column("check_state")
+        batch_op.drop_column("check_run")
         batch_op.drop_column("rules")
         batch_op.drop_column("checked")
         batch_op.drop_column("wanted")
