@@ -3,16 +3,21 @@
 The names on disk are ours, never the archive's, so that no entry can climb out of its folder. Every
 file has a declared size that is checked before and while it is unpacked, so that a bomb stops early.
 An inner path may go into an archive within the archive: `pkg/model.zip!tokenizer.json`.
+
+What two readers could take differently is refused: members that share bytes, names that occur twice, headers
+that contradict the directory; links are never made, followed or found.
 """
 
 import gzip
 import hashlib
 import lzma
+import stat
+import struct
 import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -22,6 +27,10 @@ from catalog.errors import ArchiveInvalid, DigestMismatch, SourceMissing
 from catalog.storage import CHUNK, require_room, storage_errors, sync
 
 LIMIT = 4 << 30  # bytes of one unpacked file, or of all that is passed over in a tar
+RATIO = 100  # an archive that unpacks to more than so many times its size is a bomb; weights hardly shrink
+ALLOWANCE = 16 << 20  # bytes that any archive may unpack to
+MOST = 50_000  # members
+TARS = (".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tar.xz")
 _BROKEN = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -64,22 +73,95 @@ def unpack(archive: Path, members: Iterable[Member]) -> None:
             unpack(middle, [Member(m.inner.partition("!")[2], m.out, m.size, m.sha256) for m in inside])
 
 
+def entries(archive: Path) -> dict[str, int]:
+    """The plain files of an archive with their sizes, links and folders left out; raises ArchiveInvalid.
+
+    A pattern can be held against them, and what it means unpacked.
+    """
+    found: dict[str, int] = {}
+    try:
+        for name, size in _listed(archive):
+            if name in found:
+                raise ArchiveInvalid(source=archive.name, why=f"{name[:80]} occurs twice in it")
+            found[name] = size
+            if len(found) > MOST:
+                raise ArchiveInvalid(source=archive.name, why=f"more than {MOST} members")
+    except _BROKEN as error:
+        raise ArchiveInvalid(source=archive.name, why=f"{type(error).__name__}: {error}") from error
+    return found
+
+
+def _listed(archive: Path) -> Iterator[tuple[str, int]]:
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as opened:
+            _require_sound(archive, opened)
+            yield from ((i.filename, i.file_size) for i in opened.infolist() if _is_plain(i))
+        return
+    if not archive.name.endswith(TARS):
+        raise ArchiveInvalid(source=archive.name, why="neither a zip nor a tar archive")
+    passed = 0
+    with tarfile.open(archive, "r|*") as opened_tar:
+        for info in opened_tar:
+            passed += info.size
+            _require_measure(archive, passed)
+            if info.isreg():
+                yield info.name, info.size
+
+
+def _is_plain(info: zipfile.ZipInfo) -> bool:
+    mode = info.external_attr >> 16
+    return not info.is_dir() and (not stat.S_IFMT(mode) or stat.S_ISREG(mode))
+
+
+def _require_measure(archive: Path, unpacked: int) -> None:
+    """Refuse what unpacks to far more than it is."""
+    most = RATIO * archive.stat().st_size + ALLOWANCE
+    if unpacked > most:
+        why = f"it unpacks to more than {most} bytes, {RATIO} times its size"
+        raise ArchiveInvalid(source=archive.name, why=why)
+
+
+def _require_sound(archive: Path, opened: zipfile.ZipFile) -> None:
+    """Refuse members that share bytes or are named otherwise in their own header, and bombs."""
+    _require_measure(archive, sum(info.file_size for info in opened.infolist()))
+    end = 0
+    with archive.open("rb") as file:
+        for info in sorted(opened.infolist(), key=lambda i: i.header_offset):
+            file.seek(info.header_offset)
+            head = file.read(30)
+            if len(head) < 30 or head[:4] != b"PK\x03\x04" or info.header_offset < end:
+                why = f"{info.filename[:80]} shares bytes with another member"
+                raise ArchiveInvalid(source=archive.name, why=why)
+            name, extra = struct.unpack("<HH", head[26:30])
+            if file.read(name) != info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437"):
+                why = f"{info.filename[:80]} has another name in its own header"
+                raise ArchiveInvalid(source=archive.name, why=why)
+            end = info.header_offset + 30 + name + extra + info.compress_size
+        file.seek(0, 2)
+        if end > file.tell():
+            raise ArchiveInvalid(source=archive.name, why="a member reaches beyond its end")
+
+
 def _unpack_plain(archive: Path, members: list[Member]) -> None:
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as opened:
+            _require_sound(archive, opened)
             for member in members:
                 _from_zip(archive, opened, member)
-    elif archive.name.endswith((".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tar.xz")):
+    elif archive.name.endswith(TARS):
         _from_tar(archive, members)
     else:
         raise ArchiveInvalid(source=archive.name, why="neither a zip nor a tar archive")
 
 
 def _from_zip(archive: Path, opened: zipfile.ZipFile, member: Member) -> None:
-    try:
-        info = opened.getinfo(member.inner)
-    except KeyError:
-        raise SourceMissing(source=archive.name, file=member.inner) from None
+    found = [info for info in opened.infolist() if info.filename == member.inner]
+    if not found:
+        raise SourceMissing(source=archive.name, file=member.inner)
+    info = found[0]
+    if len(found) > 1 or not _is_plain(info):
+        why = "occurs twice" if len(found) > 1 else "is no plain file"
+        raise ArchiveInvalid(source=archive.name, why=f"{member.inner} {why}")
     with opened.open(info) as file:
         _write(archive, member, file, info.file_size)
 
@@ -93,6 +175,7 @@ def _from_tar(archive: Path, members: list[Member]) -> None:
             passed += info.size
             if passed > LIMIT:
                 raise ArchiveInvalid(source=archive.name, why=f"more than {LIMIT} bytes unpacked")
+            _require_measure(archive, passed)
             # A link could name anything: only plain files count as found.
             if info.name in left and info.isreg():
                 file = opened.extractfile(info)

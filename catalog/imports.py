@@ -1,0 +1,238 @@
+"""Imports and mirrors as rows: begun, under way, ended; what somebody asked for and how far it has come."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import delete
+from sqlmodel import Session, col, select
+
+from catalog.errors import CatalogError
+from catalog.models import ImportJob, JobState, Mirror, utcnow
+
+OPEN = (JobState.pending, JobState.running)
+STEPS = ("look", "fetch", "unpack", "convert", "describe", "check")
+"""In the order in which they run; some are passed over."""
+SHORTEST = 15 * 60  # seconds between two looks of a mirror
+LONGEST = 366 * 24 * 3600
+MOST_SHOWN = 200
+KEPT = 1000  # ended imports whose history is kept
+
+
+class UnknownImport(CatalogError):
+    """The asker has no such import. Facts: id."""
+
+    code = "unknown-import"
+
+
+class ImportBusy(CatalogError):
+    """An import is in a state that does not allow this. Facts: id, state."""
+
+    code = "import-busy"
+
+
+class ImportCancelled(CatalogError):
+    """Somebody cancelled the import. Facts: id."""
+
+    code = "import-cancelled"
+
+
+class UnknownMirror(CatalogError):
+    """The asker keeps no mirror of this name. Facts: name."""
+
+    code = "unknown-mirror"
+
+
+class MirrorTaken(CatalogError):
+    """The listing is kept in step already. Facts: name, source."""
+
+    code = "mirror-taken"
+
+
+class MirrorPeriodWrong(CatalogError):
+    """A mirror cannot be looked at so often or so seldom. Facts: least, most (seconds)."""
+
+    code = "mirror-period-wrong"
+
+
+# Imports
+
+
+def create(
+    db: Session,
+    *,
+    source: str,
+    name: str,
+    options: dict[str, Any],
+    owner: UUID,
+    mirror_id: UUID | None = None,
+) -> ImportJob:
+    """A new import; the caller commits."""
+    job = ImportJob(source=source, name=name, options=options, owner=owner, mirror_id=mirror_id)
+    db.add(job)
+    db.flush()
+    _prune(db, owner)
+    return job
+
+
+def _prune(db: Session, owner: UUID) -> None:
+    ended = select(ImportJob.id).where(ImportJob.owner == owner, col(ImportJob.state).not_in(OPEN))
+    old = list(db.exec(ended.order_by(col(ImportJob.created).desc()).offset(KEPT)))
+    if old:
+        db.exec(delete(ImportJob).where(col(ImportJob.id).in_(old)))
+
+
+def get(db: Session, identity: str | UUID, owner: UUID, *, lock: bool = False) -> ImportJob:
+    """An import of this account, by its id or the first eight or more signs of it; raises UnknownImport."""
+    text = str(identity)
+    try:
+        job = db.get(ImportJob, UUID(text), with_for_update=lock)
+    except ValueError:
+        found = [row for row in of_account(db, owner) if len(text) >= 8 and str(row.id).startswith(text)]
+        job = found[0] if len(found) == 1 else None
+    if job is None or job.owner != owner:
+        raise UnknownImport(id=text)
+    return job
+
+
+def of_account(db: Session, owner: UUID, limit: int = MOST_SHOWN) -> list[ImportJob]:
+    """The imports of an account, the newest first."""
+    rows = select(ImportJob).where(ImportJob.owner == owner).order_by(col(ImportJob.created).desc())
+    return list(db.exec(rows.limit(limit)))
+
+
+def unfinished(db: Session) -> list[ImportJob]:
+    """What a killed shop left."""
+    return list(db.exec(select(ImportJob).where(col(ImportJob.state).in_(OPEN))))
+
+
+def enter(db: Session, job: ImportJob, step: str, *, done: int = 0, total: int = 0) -> None:
+    """Begin a step."""
+    job.state, job.step, job.done, job.total = JobState.running, step, done, total
+    _touch(db, job)
+
+
+def set_done(db: Session, job: ImportJob, version_id: UUID, number: str) -> None:
+    """It became this version, which is being checked now."""
+    job.state, job.version_id, job.version = JobState.done, version_id, number
+    job.error_code, job.error_facts = "", {}
+    job.done = job.total
+    _touch(db, job)
+
+
+def set_failed(db: Session, job: ImportJob, code: str, facts: dict[str, Any]) -> None:
+    """It ended with a named refusal."""
+    job.state, job.error_code, job.error_facts = JobState.failed, code, facts
+    _touch(db, job)
+
+
+def set_cancelled(db: Session, job: ImportJob) -> None:
+    """It ended because somebody asked for it."""
+    job.state = JobState.cancelled
+    _touch(db, job)
+
+
+def ask_to_cancel(db: Session, job: ImportJob) -> None:
+    """Have one that waits or runs ended; raises ImportBusy for one that ended."""
+    if job.state not in OPEN:
+        raise ImportBusy(id=str(job.id), state=job.state)
+    job.cancel = True
+    _touch(db, job)
+
+
+def begin_again(db: Session, job: ImportJob) -> None:
+    """Start one that failed or was cancelled again, at the revision that was pinned; raises ImportBusy."""
+    if job.state not in (JobState.failed, JobState.cancelled):
+        raise ImportBusy(id=str(job.id), state=job.state)
+    job.state, job.cancel, job.step, job.revision = JobState.pending, False, "", job.revision + 1
+    job.error_code, job.error_facts = "", {}
+    _touch(db, job)
+
+
+def remove(db: Session, job: ImportJob) -> None:
+    """Forget one that ended; its version stays. Raises ImportBusy."""
+    if job.state in OPEN:
+        raise ImportBusy(id=str(job.id), state=job.state)
+    db.delete(job)
+    db.flush()
+
+
+def _touch(db: Session, row: ImportJob) -> None:
+    row.updated = utcnow()
+    db.add(row)
+    db.flush()
+
+
+# Mirrors
+
+
+def create_mirror(
+    db: Session,
+    *,
+    name: str,
+    source: str,
+    options: dict[str, Any],
+    owner: UUID,
+    period: int,
+    pinned: str = "",
+) -> Mirror:
+    """A listing that is kept in step from now on; the caller commits. Raises MirrorTaken and the like."""
+    if not SHORTEST <= period <= LONGEST:
+        raise MirrorPeriodWrong(least=SHORTEST, most=LONGEST)
+    other = db.exec(select(Mirror).where(Mirror.name == name)).first()
+    if other is not None:
+        raise MirrorTaken(name=name, source=other.source)
+    mirror = Mirror(name=name, source=source, options=options, owner=owner, period=period, pinned=pinned)
+    db.add(mirror)
+    db.flush()
+    return mirror
+
+
+def get_mirror(db: Session, name: str, owner: UUID, *, lock: bool = False) -> Mirror:
+    """The mirror of a listing, for whoever keeps it; raises UnknownMirror."""
+    rows = select(Mirror).where(Mirror.name == name, Mirror.owner == owner)
+    mirror = db.exec(rows.with_for_update() if lock else rows).first()
+    if mirror is None:
+        raise UnknownMirror(name=name)
+    return mirror
+
+
+def mirrors_of(db: Session, owner: UUID) -> list[Mirror]:
+    """The mirrors that an account keeps, by name."""
+    return list(db.exec(select(Mirror).where(Mirror.owner == owner).order_by(col(Mirror.name))))
+
+
+def due(db: Session) -> Sequence[Mirror]:
+    """Mirrors to look at now, the one that waited longest first; none whose import is still open."""
+    busy = select(ImportJob.mirror_id).where(
+        col(ImportJob.mirror_id).is_not(None), col(ImportJob.state).in_(OPEN)
+    )
+    rows = select(Mirror).where(
+        col(Mirror.enabled).is_(True), Mirror.due <= utcnow(), col(Mirror.id).not_in(busy)
+    )
+    return list(db.exec(rows.order_by(col(Mirror.due)).limit(50)))
+
+
+def looked(db: Session, mirror: Mirror, code: str = "", facts: dict[str, Any] | None = None) -> None:
+    """Note a look: the next one after the period, after an error sooner, but never at once."""
+    mirror.looked = utcnow()
+    wait = min(mirror.period, max(SHORTEST, mirror.period // 4)) if code else mirror.period
+    mirror.due = mirror.looked + timedelta(seconds=wait)
+    mirror.error_code, mirror.error_facts = code, facts or {}
+    db.add(mirror)
+    db.flush()
+
+
+def settle_mirror(db: Session, job: ImportJob) -> None:
+    """Note at an import's mirror how it ended; the caller commits."""
+    mirror = db.get(Mirror, job.mirror_id, with_for_update=True) if job.mirror_id else None
+    if mirror is None:
+        return
+    if job.state == JobState.done:
+        mirror.pinned = str(job.options.get("identity", ""))
+        looked(db, mirror)
+    elif job.state == JobState.cancelled:
+        looked(db, mirror, ImportCancelled.code, {"id": str(job.id)})
+    else:
+        looked(db, mirror, job.error_code, job.error_facts)
