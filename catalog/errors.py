@@ -6,6 +6,7 @@ CatalogError
 ├── UnknownTask
 ├── VersionTaken
 ├── VersionStateRefused
+├── VersionNotReady
 ├── InvalidManifest
 ├── BlobMissing
 ├── BlobCorrupted
@@ -63,6 +64,12 @@ class VersionStateRefused(CatalogError):
     """A version may not come from one state to the other. Facts: number, state, wanted."""
 
     code = "version-state-refused"
+
+
+class VersionNotReady(CatalogError):
+    """A version that did not pass its checks, or was rejected, runs nowhere. Facts: name, version, state."""
+
+    code = "version-not-ready"
 
 
 class InvalidManifest(CatalogError):

@@ -91,6 +91,11 @@ class Manifest(_Strict):
         return self
 
 
+def is_number(text: str) -> bool:
+    """Whether a text is a version's number, such as 1.0.0."""
+    return re.fullmatch(NUMBER, text) is not None
+
+
 def validate(manifest: dict[str, Any]) -> dict[str, Any]:
     """The manifest in canonical order; raises InvalidManifest with the place and the reason."""
     try:

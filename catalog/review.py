@@ -12,8 +12,10 @@ from uuid import UUID
 
 from sqlmodel import Session, col, select
 
-from catalog.errors import VersionStateRefused
-from catalog.models import CheckState, Finding, Listing, Version, VersionEvent, VersionState
+from catalog import search_index
+from catalog.errors import CatalogError, VersionStateRefused
+from catalog.models import CheckState, Finding, Listing, Vendor, Version, VersionEvent, VersionState
+from catalog.vendors import require_proved
 
 S = VersionState
 ALLOWED: dict[str, tuple[str, ...]] = {
@@ -25,6 +27,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     S.yanked: (S.listed,),
 }
 """What each state may become; submitted → draft is the vendor taking it back."""
+WHY = 1000
+"""Characters of a reason that are kept."""
+
+
+class UnknownFinding(CatalogError):
+    """Findings have kinds, and this is none. Facts: kind, known."""
+
+    code = "unknown-finding"
 
 
 @dataclass(frozen=True)
@@ -52,18 +62,28 @@ FINDINGS = {
 def change(db: Session, version: Version, after: VersionState, *, by: UUID | None, why: str = "") -> None:
     """Bring a version to another state and write it down; the caller commits.
 
-    Raises VersionStateRefused when this state may not follow, or its checks have not passed.
+    Raises VersionStateRefused when this state may not follow, or its checks have not passed, and
+    VendorUnproved when nobody proved its vendor's name.
     """
     if after not in ALLOWED[version.state]:
         raise VersionStateRefused(number=version.number, state=version.state, wanted=after)
     if after in (S.submitted, S.listed) and version.check_state != CheckState.passed:
         raise VersionStateRefused(number=version.number, state="unchecked", wanted=after)
-    db.add(VersionEvent(version_id=version.id, before=version.state, after=after, by=by, why=why))
+    before = version.state
+    if before in (S.draft, S.submitted) and after in (S.submitted, S.listed):
+        require_proved(_vendor_of(db, version))
+    db.add(VersionEvent(version_id=version.id, before=before, after=after, by=by, why=why.strip()[:WHY]))
     version.state = after
     db.add(version)
-    if after == S.listed:
-        _write_words(db, version)
     db.flush()
+    if S.listed in (before, after):
+        _write_words(db, version.listing_id)
+    db.flush()
+
+
+def _vendor_of(db: Session, version: Version) -> Vendor:
+    listing = db.get_one(Listing, version.listing_id)
+    return db.get_one(Vendor, listing.vendor_id)
 
 
 def approve(db: Session, version: Version, *, by: UUID, why: str = "") -> None:
@@ -75,7 +95,10 @@ def approve(db: Session, version: Version, *, by: UUID, why: str = "") -> None:
 def reject(
     db: Session, version: Version, *, by: UUID, findings: Sequence[tuple[str, str]], why: str = ""
 ) -> None:
-    """Refuse a submitted version for findings of (kind, text); raises KeyError for an unknown kind."""
+    """Refuse a submitted version for findings of (kind, text); raises UnknownFinding for another kind."""
+    for kind, _ in findings:
+        if kind not in FINDINGS:
+            raise UnknownFinding(kind=kind, known=list(FINDINGS))
     change(db, version, S.rejected, by=by, why=why)
     version.reviewed = True
     for kind, text in findings:
@@ -110,13 +133,25 @@ WORDS = (
 """Columns of a listing that its newest listed version decides; they stand in `Version.offer` until then."""
 
 
-def _write_words(db: Session, version: Version) -> None:
-    listing = db.get(Listing, version.listing_id)
+def _write_words(db: Session, listing_id: UUID) -> None:
+    """Give a listing the words of its newest listed version; it keeps what it has when none is listed."""
+    listing = db.get(Listing, listing_id)
     if listing is None:
-        raise LookupError(f"version without its listing {version.listing_id}")
-    words: dict[str, Any] = version.offer
+        raise LookupError(f"version without its listing {listing_id}")
+    rows = db.exec(select(Version).where(Version.listing_id == listing_id, Version.state == S.listed))
+    newest = max(rows, key=lambda row: number_of(row.number), default=None)
+    if newest is None:
+        search_index.refresh(db, listing)
+        return
+    words: dict[str, Any] = newest.offer
     for name in WORDS:
         if name in words:
             setattr(listing, name, words[name])
-    listing.task = str(version.manifest.get("task", listing.task))
+    listing.task = str(newest.manifest.get("task", listing.task))
     db.add(listing)
+    search_index.refresh(db, listing)
+
+
+def number_of(number: str) -> tuple[int, ...]:
+    """A version's number as it is compared."""
+    return tuple(int(part) for part in number.split("."))

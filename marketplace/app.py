@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from litestar import Litestar, Response
+from litestar import Litestar, Response, Router
 from litestar.concurrency import sync_to_thread
 from litestar.config.app import AppConfig
 from litestar.datastructures import State
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 from sqlmodel import Session
 
 from catalog import shelf
@@ -28,18 +29,40 @@ from deployer.runtimes import Runtime
 from deployer.runtimes.docker import DockerRuntime
 from deployer.runtimes.folders import private_folder
 from deployer.runtimes.process import ProcessRuntime
-from marketplace import accounts, logs, optimizing, packaging, pages, problems, supervision, workflows
+from marketplace import (
+    accounts,
+    checking,
+    importing,
+    logs,
+    mirroring,
+    optimizing,
+    packaging,
+    pages,
+    problems,
+    supervision,
+    workflows,
+)
 from marketplace.api import catalog as catalog_api
 from marketplace.api import deployments as deployments_api
 from marketplace.api import finding, hub, imports, mcp_registry, operations, passports, publications, reviews
 from marketplace.api import optimizations as optimizations_api
 from marketplace.api import packages as packages_api
 from marketplace.api import people as people_api
-from marketplace.auth import SAFE, AnyRequest, authorize, provide_viewer, refuse_foreign
+from marketplace.auth import (
+    SAFE,
+    AnyRequest,
+    authorize,
+    note_use,
+    provide_viewer,
+    refuse_foreign,
+    require_permissions,
+)
 from marketplace.db import migrate, open_engine, read_session, transaction, write_session
 from marketplace.errors import MarketError
 from marketplace.events import Hub
 from marketplace.i18n import negotiate
+from marketplace.indexing import Indexer
+from marketplace.permissions import Permission
 from marketplace.routes import RouteTable
 from marketplace.services import Services, home_secret
 from marketplace.settings import Settings, load
@@ -82,7 +105,7 @@ def _trial_runtimes(settings: Settings) -> dict[str, Runtime]:
     }
 
 
-def provide_db(request: AnyRequest, services: Services) -> Iterator[Session]:
+def provide_db(request: AnyRequest, services: NamedDependency[Services]) -> Iterator[Session]:
     """Dependency `db`: a session that may write only where the request may change something.
 
     Handlers commit themselves, so that work is enqueued after the commit.
@@ -129,9 +152,8 @@ def on_fault(request: AnyRequest, error: Exception) -> Response[Any]:
 def _answer(request: AnyRequest, problem: problems.Problem) -> Response[Any]:
     if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/"):
         return pages.problem_page(request, problem)
-    headers = {"Retry-After": "2"} if problem.status == 503 else {}
     body = json.dumps(problem.to_dict(), ensure_ascii=False, default=str)
-    return Response(body, status_code=problem.status, media_type=problems.MEDIA_TYPE, headers=headers)
+    return Response(body, status_code=problem.status, media_type=problems.MEDIA_TYPE, headers=problem.headers)
 
 
 def create_app(services: Services) -> Litestar:
@@ -146,15 +168,16 @@ def create_app(services: Services) -> Litestar:
         for module in (finding, people_api, publications, reviews, imports, passports, hub, mcp_registry)
     ]
     handlers: list[Any] = [*operations.handlers, *apis, *pages.routers()]
-    return Litestar(
+    app = Litestar(
         route_handlers=handlers,
         dependencies={
             "services": Provide(provide_services),
             "db": Provide(provide_db),
-            "viewer": Provide(provide_viewer, sync_to_thread=True),
+            "viewer": Provide(provide_viewer),
         },
         guards=[authorize],
         before_request=refuse_foreign,
+        after_response=note_use,
         lifespan=[_lifespan],
         state=State({"services": services}),
         exception_handlers={
@@ -164,14 +187,21 @@ def create_app(services: Services) -> Litestar:
             HTTPException: on_http_error,
             Exception: on_fault,
         },
-        openapi_config=OpenAPIConfig(
-            title="OPC Market", version=VERSION, path="/api/schema", render_plugins=[]
-        ),
+        openapi_config=_openapi(),
         request_max_body_size=services.settings.max_body,
         template_config=pages.template_config(),
         on_app_init=[_no_default_logging],
         debug=False,
     )
+    require_permissions(app)
+    return app
+
+
+def _openapi() -> OpenAPIConfig:
+    # One plug-in of ours: with none litestar brings its own, whose pages load scripts from other hosts.
+    router = Router("/api/schema", route_handlers=[], opt={"permission": Permission.browse})
+    plugins = [JsonRenderPlugin()]
+    return OpenAPIConfig("OPC Market", VERSION, render_plugins=plugins, openapi_router=router)
 
 
 def _no_default_logging(config: AppConfig) -> AppConfig:
@@ -186,20 +216,30 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     workflows.launch(services)
     await sync_to_thread(optimizing.launch, services)  # DBOS opens no queue on an event loop
     await sync_to_thread(packaging.launch, services)
+    await sync_to_thread(checking.launch, services)
+    await sync_to_thread(importing.launch, services)
     with transaction(services.engine) as db:
         account = accounts.first_account(db)
         key = accounts.replace_home_key(db, account)
         shelf.ensure_items(db, services.settings.shelf, services.settings.shelf_only)
         waiting = shelf.waiting(db)
     _write_server_json(services.settings, key)
+    indexer = Indexer(services.engine)
+    await sync_to_thread(indexer.start)
     services.routes.publish()
     workflows.start_shelf(secrets.token_hex(4), waiting)
     watcher = supervision.Watcher(services)
     watcher.start()
+    services.views.start(services.engine)
+    mirrors = mirroring.Watch(services)
+    mirrors.start()
     try:
         yield
     finally:
+        mirrors.stop()
         watcher.stop()
+        services.views.stop(services.engine)
+        indexer.stop()
         (services.settings.home / "server.json").unlink(missing_ok=True)
         workflows.close()
         supervision.stop_all(services)

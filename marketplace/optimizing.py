@@ -22,7 +22,7 @@ from sqlmodel import Session
 from catalog import blobs, signing
 from catalog import manifest as manifests
 from catalog.errors import CatalogError
-from catalog.listings import get_version
+from catalog.listings import get_version, require_ready
 from catalog.storage import only_one
 from deployer import devices, optimizations
 from deployer.errors import DeployerError
@@ -32,7 +32,8 @@ from deployer.optimizer import report as reports
 from deployer.optimizer.errors import ObjectiveRefused, OptimizationCancelled
 from deployer.optimizer.objective import Objective
 from deployer.optimizer.report import Report
-from marketplace import samples, workflows
+from marketplace import audit, samples, workflows
+from marketplace.audit import AuditAction
 from marketplace.db import read_session, transaction
 from marketplace.errors import MarketError
 from marketplace.models import Account
@@ -74,6 +75,7 @@ def ask(
     objective: Objective | None = None,
     sample: str = "",
     seed: int = 0,
+    address: str = "",
 ) -> Optimization:
     """Begin to search the best variant of vendor/name[@version]; the work goes on after this returns.
 
@@ -86,7 +88,8 @@ def ask(
     if not 0 <= seed <= LARGEST_SEED:
         raise ObjectiveRefused(bound="seed", value=seed, expected=f"0 – {LARGEST_SEED}")
     brought = samples.get_sample(services.settings.home, str(account.id), sample) if sample else None
-    offer, version = get_version(db, listing)
+    offer, version = get_version(db, listing, account.id)
+    require_ready(offer, version)
     objectives.check(wanted, smallest_size=_graph_bytes(version.manifest) // LEAST_SHARE)
     row = optimizations.create_optimization(
         db,
@@ -103,6 +106,8 @@ def ask(
             owner=account.id,
         ),
     )
+    facts = {"device": target.id, "id": str(row.id)}
+    audit.record(db, account, AuditAction.begin_optimization, offer.name, address=address, **facts)
     _commit_and_start(services, db, row)
     return row
 
@@ -113,14 +118,14 @@ def _graph_bytes(manifest: dict[str, object]) -> int:
     return sum(int(a["size"]) for a in artifacts if str(a["path"]).endswith(".onnx"))
 
 
-def look(services: Services, db: Session, listing: str) -> dict[str, Any]:
+def look(services: Services, db: Session, listing: str, asker: UUID | None = None) -> dict[str, Any]:
     """What is known of vendor/name[@version] before anything runs; kept, since versions do not change.
 
     See deployer.optimizer.preview. Raises UnknownListing, UnknownVersion and what refuses a graph.
     """
     from deployer.optimizer import preview, worker
 
-    offer, version = get_version(db, listing)
+    offer, version = get_version(db, listing, asker)
     db.commit()
     files = workflows.Files(offer.name, version.digest, version.manifest, certified=False)
     home = services.settings.home
@@ -274,7 +279,7 @@ def _search(services: Services, row: Optimization) -> tuple[Report, Variant | No
     from deployer.optimizer.search import Job, optimize
 
     with read_session(services.engine) as db:
-        _, version = get_version(db, f"{row.listing}@{row.version}")
+        _, version = get_version(db, f"{row.listing}@{row.version}", all_states=True)
     files = workflows.Files(row.listing, version.digest, version.manifest, certified=False)
     folder = folder_of(services, row.id)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

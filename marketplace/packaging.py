@@ -24,7 +24,8 @@ from deployer.models import Package, PackageState
 from deployer.packager.release import Release
 from deployer.packages import NewPackage, PackageGone, PackagingCancelled
 from deployer.spec import Progress
-from marketplace import releases, workflows
+from marketplace import audit, releases, workflows
+from marketplace.audit import AuditAction
 from marketplace.db import read_session, transaction
 from marketplace.errors import MarketError
 from marketplace.models import Account
@@ -88,6 +89,7 @@ def ask(
     variant: str = "",
     platforms: Sequence[str] = (),
     device: str = "",
+    address: str = "",
 ) -> Package:
     """The package of vendor/name[@version] for a terminal; its making goes on after this returns.
 
@@ -97,7 +99,7 @@ def ask(
     """
     home = services.settings.home
     wanted = terminals.order(terminal, platforms=platforms, device=device)
-    release = releases.describe(home, db, listing, variant)
+    release = releases.describe(home, db, listing, variant, asker=account.id)
     db.commit()  # no transaction stays open while graphs are looked at
     workshop = releases.workshop_of(services.settings)
     if release.folder.is_dir():  # else the job will look, once it has laid the files out
@@ -121,6 +123,9 @@ def ask(
     if not added and _has_ended(home, row):
         packages.begin_again(db, row)
         added = True
+    if added:
+        facts = {"terminal": wanted.terminal.id, "version": row.version}
+        audit.record(db, account, AuditAction.begin_package, release.name, address=address, **facts)
     db.commit()
     if added:
         notify(services, row.id)
@@ -266,7 +271,9 @@ def _make(services: Services, row: Package) -> None:
     """Fetch what is missing, lay the release out, and package it."""
     job = _Job(services, row)
     with read_session(services.engine) as db:
-        release = releases.describe(services.settings.home, db, f"{row.listing}@{row.version}", row.variant)
+        release = releases.describe(
+            services.settings.home, db, f"{row.listing}@{row.version}", row.variant, all_states=True
+        )
     job.enter("fetch")
     if blobs.missing(services.settings.home, dict(release.manifest)) and not row.variant:
         workflows.refill(services, row.listing, job.progress)

@@ -1,10 +1,14 @@
 """What may be done, by whom: one list of permissions, and which of them each role has.
 
 A route names its permission where it is declared (`permission=Permission.publish`); `auth.authorize`
-looks there for sessions and tokens alike. A token may be narrowed to some of its account's permissions.
+looks there for sessions and tokens alike, and a shop with a route that names none does not start. A token
+may be narrowed to some of its account's permissions.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
+
+from marketplace.people_errors import UnknownScope
 
 
 class Permission(StrEnum):
@@ -26,6 +30,7 @@ class Permission(StrEnum):
     create_sign_in_links = "sign-in-links:create"
     manage_vendors = "vendors:manage"
     vouch_vendors = "vendors:vouch"
+    change_versions = "versions:change"
 
 
 ANYONE = frozenset({Permission.browse, Permission.use_socket})
@@ -47,23 +52,43 @@ ROLES: dict[str, frozenset[Permission]] = {
         Permission.create_sign_in_links,
         Permission.decide_reviews,
         Permission.manage_accounts,
+        Permission.manage_deployments,
         Permission.read_audit,
         Permission.read_settings,
         Permission.vouch_vendors,
+        Permission.change_versions,
     },
     "vendor": EVERY_ACCOUNT
     | {
         Permission.manage_imports,
         Permission.manage_vendors,
         Permission.publish,
+        Permission.change_versions,
     },
 }
 
 PRESETS: dict[str, frozenset[Permission]] = {
-    "publish": ANYONE | {Permission.publish},
+    "publish": frozenset({Permission.browse, Permission.publish}),
     "read": frozenset({Permission.browse}),
 }
 """Short names for what tokens are usually narrowed to; publish is the one for a build pipeline."""
+
+
+GRANTABLE = frozenset(Permission) - {Permission.use_socket}
+"""What a token can be narrowed to."""
+
+
+def expand_scopes(names: Iterable[str]) -> frozenset[Permission]:
+    """The permissions that scopes (permissions and presets) stand for; raises UnknownScope."""
+    found: set[Permission] = set()
+    for name in names:
+        if name in PRESETS:
+            found |= PRESETS[name]
+        elif name in GRANTABLE:
+            found.add(Permission(name))
+        else:
+            raise UnknownScope(scope=name, known=[*sorted(PRESETS), *sorted(GRANTABLE)])
+    return frozenset(found)
 
 
 def permissions_of(roles: frozenset[str] | list[str]) -> frozenset[Permission]:

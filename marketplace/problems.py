@@ -10,12 +10,16 @@ from catalog.errors import CatalogError
 from deployer.errors import DeployerError
 from marketplace import (
     check_words,
+    finding_words,
+    hub_words,
     import_words,
     optimizer_words,
     packaging_words,
     people_words,
     problem_words,
     publishing_words,
+    vendor_words,
+    verdict_words,
 )
 from marketplace.errors import MarketError
 from marketplace.i18n import gettext
@@ -33,6 +37,10 @@ WORDS: dict[str, Words] = {
         publishing_words,
         check_words,
         import_words,
+        finding_words,
+        hub_words,
+        vendor_words,
+        verdict_words,
     )
     for code, words in part.WORDS.items()
 }
@@ -49,6 +57,15 @@ class Problem:
     detail: str
     next: str
     facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the answer says in its headers: how to enter, or when to come again."""
+        if self.status == 401:
+            return {"WWW-Authenticate": 'Bearer realm="opc-market"'}
+        if self.status == 429:
+            return {"Retry-After": str(self.facts.get("seconds", 60))}
+        return {"Retry-After": "2"} if self.status == 503 else {}
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON body."""

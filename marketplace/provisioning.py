@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING, Any
 from sqlmodel import Session
 
 from catalog import blobs, signing
-from catalog.listings import get_version
+from catalog.errors import CatalogError
+from catalog.listings import get_version, require_ready
 from catalog.models import Listing, Version
 from deployer import deployments, devices, health, optimizations
 from deployer.errors import InvalidState, RuntimeUnavailable
 from deployer.models import Deployment, DeploymentState
 from deployer.optimizer import certificate
-from marketplace import accounts, metering, workflows
+from deployer.runtimes import Availability
+from deployer.spec import Sandbox
+from marketplace import accounts, audit, metering, workflows
+from marketplace.audit import AuditAction
 from marketplace.db import transaction
 from marketplace.models import Account
 from marketplace.services import Services
@@ -31,6 +35,12 @@ class Deployed:
     key: str
 
 
+class SandboxNeeded(CatalogError):
+    """A version that nobody reviewed runs in a full sandbox only. Facts: version, runtime, sandbox."""
+
+    code = "sandbox-needed"
+
+
 def deploy(
     services: Services,
     db: Session,
@@ -41,11 +51,13 @@ def deploy(
     runtime: str | None = None,
     device: str | None = None,
     variant: str | None = None,
+    address: str = "",
 ) -> Deployed:
     """Begin to deploy vendor/name[@version], or a variant of it; the work goes on after this returns.
 
-    Raises UnknownListing, UnknownVersion, UnknownVariant, VariantMismatch, InvalidName, DeploymentExists,
-    UnknownRuntime, UnknownDevice, DeviceNotServed and RuntimeUnavailable before anything is made.
+    A yanked version must be named by its number. Raises UnknownListing, UnknownVersion, VersionNotReady,
+    SandboxNeeded, UnknownVariant, VariantMismatch, InvalidName, DeploymentExists, UnknownRuntime,
+    UnknownDevice, DeviceNotServed and RuntimeUnavailable before anything is made.
     """
     chosen = services.runtime(runtime or services.settings.runtime)
     if device is not None:
@@ -54,7 +66,9 @@ def deploy(
     availability = chosen.available()
     if not availability.ok:
         raise RuntimeUnavailable(runtime=chosen.name, why=availability.why)
-    offer, version, made_for = _choose(db, listing, variant, device)
+    offer, version, made_for = _choose(db, account, listing, variant, device)
+    require_ready(offer, version)
+    _require_sandbox(chosen.name, availability, version)
     deployment = deployments.create_deployment(
         db,
         deployments.NewDeployment(
@@ -71,23 +85,35 @@ def deploy(
     )
     accounts.revoke_keys(db, deployment.name)
     key = accounts.create_key(db, account, deployment.name)
+    facts = {"listing": offer.name, "version": version.number, "runtime": chosen.name}
+    audit.record(db, account, AuditAction.begin_deployment, deployment.name, address=address, **facts)
     _commit_and_start(services, db, deployment)
     return Deployed(deployment, key)
 
 
 def _choose(
-    db: Session, listing: str, digest: str | None, device: str | None
+    db: Session, account: Account, listing: str, digest: str | None, device: str | None
 ) -> tuple[Listing, Version, str]:
     """Listing, version and device; a variant brings its own version and device where none is named."""
     if not digest:
-        return *get_version(db, listing), device or devices.CPU.id
+        return *get_version(db, listing, account.id), device or devices.CPU.id
     variant = optimizations.get_variant(db, digest)
     named = f"{listing}@{variant.version}" if listing == variant.listing else listing
-    offer, version = get_version(db, named)
+    offer, version = get_version(db, named, account.id)
     wanted = device or variant.device
     devices.require_serving(wanted)
     optimizations.require_match(variant, listing=offer.name, version_digest=version.digest, device=wanted)
     return offer, version, wanted
+
+
+def _require_sandbox(runtime: str, availability: Availability, version: Version) -> None:
+    """Refuse with SandboxNeeded to run what nobody reviewed where it would not be shut in wholly."""
+    if version.reviewed:
+        return
+    # A container is always shut in; the process runtime tells what it found on this machine.
+    grade = availability.detail.get("sandbox", Sandbox.full if runtime == "docker" else Sandbox.none)
+    if grade != Sandbox.full:
+        raise SandboxNeeded(runtime=runtime, sandbox=str(grade), version=version.number)
 
 
 @dataclass(frozen=True)
@@ -107,13 +133,14 @@ def verify(services: Services, digest: str, *, certified: bool) -> Verified:
     return Verified(digest, signature, certificate.check(folder) if certified else None)
 
 
-def retry(services: Services, db: Session, name: str) -> Deployment:
+def retry(services: Services, db: Session, name: str, *, by: audit.Actor | None = None) -> Deployment:
     """Begin a failed or stopped deployment again, with its keys; raises InvalidState for any other."""
     deployment = deployments.get_deployment(db, name, lock=True)
     if deployment.state not in deployments.RESTING:
         raise InvalidState(name=name, state=deployment.state, wanted="retry")
     deployment.restarts = 0
     deployments.begin_again(db, deployment)
+    audit.record(db, by, AuditAction.begin_deployment, name, again=True)
     _commit_and_start(services, db, deployment)
     return deployment
 
@@ -125,13 +152,14 @@ def _commit_and_start(services: Services, db: Session, deployment: Deployment) -
     workflows.start_deploy(deployment)
 
 
-def stop(services: Services, db: Session, name: str) -> Deployment:
+def stop(services: Services, db: Session, name: str, *, by: audit.Actor | None = None) -> Deployment:
     """Stop a deployment, or cancel one that is on its way; raises InvalidState when it is stopped.
 
     While its runtime does not answer it stays `stopping`; the reconciler finishes the work.
     """
     deployment = deployments.get_deployment(db, name, lock=True)
     deployments.ask_to_stop(db, deployment)
+    audit.record(db, by, AuditAction.stop_deployment, name)
     db.commit()
     services.routes.wait_in_force(services.routes.publish(), timeout=2)
     notify(services, name)
@@ -152,7 +180,7 @@ def call_stopped(services: Services, name: str) -> None:
     notify(services, name)
 
 
-def remove(services: Services, db: Session, name: str) -> None:
+def remove(services: Services, db: Session, name: str, *, by: audit.Actor | None = None) -> None:
     """Stop a deployment when it runs, then forget it and revoke its keys.
 
     Raises InvalidState while its runtime does not confirm that it stopped.
@@ -160,12 +188,13 @@ def remove(services: Services, db: Session, name: str) -> None:
     deployment = deployments.get_deployment(db, name)
     if deployment.state not in deployments.RESTING:
         db.commit()
-        stop(services, db, name)
+        stop(services, db, name, by=by)
         db.commit()
         db.expire_all()
         deployment = deployments.get_deployment(db, name, lock=True)
     accounts.revoke_keys(db, name)
     deployments.remove_deployment(db, deployment)
+    audit.record(db, by, AuditAction.remove_deployment, name)
     db.commit()
     services.routes.publish()
     notify(services, name)
@@ -177,10 +206,11 @@ def logs(services: Services, db: Session, name: str, tail: int = 200) -> str:
     return services.runtime(deployment.runtime).logs(deployments.replica_id(deployment), tail)
 
 
-def new_key(services: Services, db: Session, account: Account, name: str) -> str:
+def new_key(services: Services, db: Session, account: Account, name: str, *, address: str = "") -> str:
     """One more key for a deployment; the plain text is shown once."""
     deployment = deployments.get_deployment(db, name)
     key = accounts.create_key(db, account, deployment.name)
+    audit.record(db, account, AuditAction.create_key, name, address=address)
     db.commit()
     services.routes.wait_in_force(services.routes.publish(), timeout=2)
     return key

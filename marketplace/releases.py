@@ -9,12 +9,13 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from sqlmodel import Session
 
 from catalog import blobs, shelf, signing
 from catalog import manifest as manifests
-from catalog.listings import get_version
+from catalog.listings import get_version, require_ready
 from catalog.models import Listing, Version
 from deployer import optimizations
 from deployer.models import Variant
@@ -48,17 +49,31 @@ def workshop_of(settings: Settings) -> Workshop:
     )
 
 
-def describe(home: Path, db: Session, listing: str, variant: str = "") -> Release:
+def describe(
+    home: Path,
+    db: Session,
+    listing: str,
+    variant: str = "",
+    *,
+    asker: UUID | None = None,
+    all_states: bool = False,
+) -> Release:
     """The release of vendor/name[@version] or of a variant of it; its folder may not be there yet.
 
-    Raises UnknownListing, UnknownVersion, UnknownVariant and VariantMismatch.
+    Raises UnknownListing, UnknownVersion, UnknownVariant, VariantMismatch and VersionNotReady.
     """
-    offer, version = get_version(db, listing)
+    offer, version = get_version(db, listing, asker, all_states=all_states)
+    require_ready(offer, version)
     made = optimizations.get_variant(db, variant) if variant else None
     if made is not None:
         optimizations.require_match(
             made, listing=offer.name, version_digest=version.digest, device=made.device
         )
+    return of_version(home, offer, version, made)
+
+
+def of_version(home: Path, offer: Listing, version: Version, made: Variant | None = None) -> Release:
+    """The release of a version that is at hand, or of a variant of it."""
     digest = made.digest if made else version.digest
     signature = signing.signature_of(home, digest)
     return Release(

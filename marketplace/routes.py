@@ -10,6 +10,8 @@ from deployer.deployments import replica_id
 from deployer.models import Deployment
 from marketplace.accounts import HOME_SCOPE, live_keys
 from marketplace.events import Hub
+from marketplace.models import Account, ApiKey
+from marketplace.permissions import Permission, permissions_of
 
 TOPIC = "routes"
 
@@ -55,8 +57,18 @@ def snapshot(db: Session, replica_key: Callable[[str], str]) -> dict[str, Any]:
         "keys": {
             key.digest: {
                 "id": str(key.id),
-                "deployments": [key.deployment] if key.deployment not in ("", HOME_SCOPE) else ["*"],
+                "deployments": _opens(key, account),
+                "expires": key.expires.timestamp() if key.expires else None,
             }
-            for key in live_keys(db)
+            for key, account in live_keys(db)
         },
     }
+
+
+def _opens(key: ApiKey, account: Account) -> list[str]:
+    """A deployment's key opens that one; an account's all, where account and scopes say so."""
+    if key.deployment not in ("", HOME_SCOPE):
+        return [key.deployment]
+    needed = Permission.manage_deployments
+    may = needed in permissions_of(account.roles) and (not key.scopes or needed in key.scopes)
+    return ["*"] if may else []

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from deployer.errors import UnknownRuntime
 from deployer.runtimes import Runtime
+from marketplace.analytics import Views
 from marketplace.events import Hub
 from marketplace.routes import RouteTable
 from marketplace.settings import Settings
@@ -39,6 +40,7 @@ class Services:
     routes: RouteTable
     secret: bytes
     progress: dict[str, StepProgress] = field(default_factory=dict)
+    views: Views = field(default_factory=Views)
     # Runtimes of their own for servers that nobody deployed: the reconciler stops what it does not know.
     trial_runtimes: Mapping[str, Runtime] = field(default_factory=dict)
 

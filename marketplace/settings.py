@@ -4,7 +4,9 @@ Kept free of heavy imports: the gateway, the supervisor and the CLI read it too.
 """
 
 import hashlib
+import ipaddress
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,6 +68,48 @@ SETTINGS = (
         "Folder that keeps fetched archives; empty means a folder in the home that is emptied after use.",
         "保留下载包的目录；留空则用主目录下的临时目录，用后清空。",
     ),
+    Setting(
+        "import_private",
+        "no",
+        "Private addresses that imports may fetch from: no, yes, or hosts and networks separated by commas.",
+        "导入时可访问的内网地址：no、yes，或以逗号分隔的主机与网段。",
+    ),
+    Setting(
+        "hf_endpoint",
+        "",
+        "Hub that hf:// imports from; empty means HF_ENDPOINT, else the client's own. HF_TOKEN is its token.",
+        "hf:// 的来源站；留空即 HF_ENDPOINT，否则为客户端默认。令牌取自 HF_TOKEN。",
+    ),
+    Setting(
+        "modelscope_endpoint",
+        "https://modelscope.cn",
+        "Hub that modelscope:// imports from. MODELSCOPE_API_TOKEN is its token.",
+        "modelscope:// 的来源站。令牌取自 MODELSCOPE_API_TOKEN。",
+    ),
+    Setting(
+        "scanner",
+        "none",
+        "Second scanner of what vendors send, beside our own: none or modelaudit (fetched when first used).",
+        "自带检查之外的第二个扫描器：none 或 modelaudit（首次使用时安装）。",
+    ),
+    Setting(
+        "check_memory",
+        "4294967296",
+        "Memory that the dry run of a version may use at most, in bytes.",
+        "试运行一个版本最多可用的内存（字节）。",
+    ),
+    Setting(
+        "upload_limit",
+        "68719476736",
+        "Bytes that one account may have under way, announced for versions that are not checked yet.",
+        "每个账户可同时在途的上传字节数（尚未送检的版本）。",
+    ),
+    Setting(
+        "dns_servers",
+        "",
+        "Name servers to look vendors' domains up at: addresses, with :port if need be; empty: the system's.",
+        "核实商家域名时查询的 DNS 服务器（地址或 地址:端口，逗号分隔）；留空即系统所设。",
+    ),
     Setting("runtime", "process", "Runtime of a deployment that names none.", "部署未指定时使用的运行方式。"),
     Setting(
         "runtime_base",
@@ -112,6 +156,13 @@ class Settings:
     shelf_only: tuple[str, ...]
     download_cache: Path
     keep_downloads: bool
+    import_private: str
+    hf_endpoint: str
+    modelscope_endpoint: str
+    scanner: str
+    check_memory: int
+    upload_limit: int
+    dns_servers: tuple[str, ...]
     runtime: str
     runtime_base: str
     replica_memory: int
@@ -160,6 +211,13 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         shelf_only=_parts(raw["shelf_only"]),
         download_cache=Path(raw["download_cache"] or home / "cache" / "downloads").expanduser().absolute(),
         keep_downloads=bool(raw["download_cache"]),
+        import_private=_reach(raw),
+        hf_endpoint=(raw["hf_endpoint"] or env.get("HF_ENDPOINT", "")).rstrip("/"),
+        modelscope_endpoint=raw["modelscope_endpoint"].rstrip("/"),
+        scanner=_choice(raw, "scanner", ("none", "modelaudit")),
+        check_memory=_integer(raw, "check_memory", 1 << 28, 1 << 50),
+        upload_limit=_integer(raw, "upload_limit", 1, 1 << 60),
+        dns_servers=_servers(raw),
         runtime=raw["runtime"],
         runtime_base=raw["runtime_base"],
         replica_memory=_integer(raw, "replica_memory", 64 << 20, 1 << 50),
@@ -197,6 +255,32 @@ def _tiers(raw: Mapping[str, str]) -> tuple[str, ...]:
         expected = "core, voice, core,voice or none"
         raise SettingError(f"{variable('shelf')}={raw['shelf']!r}: one of {expected} is expected")
     return tiers
+
+
+def _reach(raw: Mapping[str, str]) -> str:
+    """Checked for its form here; `catalog.importers.reach`, which the gateway does not load, reads it."""
+    text = raw["import_private"]
+    if not re.fullmatch(r"[\w.:/-]+(\s*,\s*[\w.:/-]+)*", text, re.ASCII):
+        expected = "no, yes, or hosts and networks with commas between"
+        raise SettingError(f"{variable('import_private')}={text!r}: {expected} are expected")
+    return text
+
+
+def _servers(raw: Mapping[str, str]) -> tuple[str, ...]:
+    """Name servers, each an address with or without a port."""
+    servers = _parts(raw["dns_servers"])
+    for text in servers:
+        host, colon, port = text.rpartition(":")
+        alone = not colon or (":" in host and not text.startswith("["))  # an IPv6 address has colons itself
+        try:
+            ipaddress.ip_address(text if alone else host.strip("[]"))
+            if not alone and not 0 < int(port) <= 65535:
+                raise ValueError
+        except ValueError:
+            raise SettingError(
+                f"{variable('dns_servers')}={text!r}: an address such as 1.2.3.4 or 1.2.3.4:53 is expected"
+            ) from None
+    return servers
 
 
 def _parts(text: str) -> tuple[str, ...]:

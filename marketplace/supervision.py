@@ -13,7 +13,7 @@ from deployer import deployments, reconciler
 from deployer.errors import DeployerError
 from deployer.models import Deployment, DeploymentState
 from deployer.spec import Replica
-from marketplace import provisioning, workflows
+from marketplace import provisioning, publishing, workflows
 from marketplace.db import read_session, transaction
 from marketplace.services import Services
 
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 PERIOD = 1.0  # seconds between two looks
 SELDOM = 30.0  # seconds between two looks at a runtime that no deployment uses
 SHELF_RETRY = 60.0  # seconds until entries of the shelf that failed are tried again, doubled each time
+TIDY = 3600.0  # seconds between two looks for uploads that were given up
 MOST_RESTARTS = 5  # in a row; a replica that then lived CALM seconds starts the count anew
 CALM = 60.0
 
@@ -36,6 +37,7 @@ class Watcher:
         self._asked: dict[str, float] = {}  # when a runtime was last asked
         self._shelf_pause = SHELF_RETRY
         self._shelf_next = time.monotonic() + SHELF_RETRY
+        self._tidy_next = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
     def start(self) -> None:
@@ -54,6 +56,17 @@ class Watcher:
         while not self._end.wait(PERIOD):
             self._look_safely()
             self._try_shelf_again()
+            self._tidy_up()
+
+    def _tidy_up(self) -> None:
+        """Remove what people began to send and never finished."""
+        if time.monotonic() < self._tidy_next:
+            return
+        self._tidy_next = time.monotonic() + TIDY
+        try:
+            publishing.tidy(self._services)
+        except Exception:
+            log.exception("tidying up")
 
     def _look_safely(self, *, first: bool = False) -> None:
         try:

@@ -298,7 +298,7 @@ def files_of(services: Services, deployment: Deployment) -> Files:
         if deployment.variant:
             variant = optimizations.get_variant(db, deployment.variant)
             return Files(variant.listing, variant.digest, variant.manifest, certified=True)
-        _, version = listings.get_version(db, f"{deployment.listing}@{deployment.version}")
+        _, version = listings.get_version(db, f"{deployment.listing}@{deployment.version}", all_states=True)
         return Files(deployment.listing, version.digest, version.manifest, certified=False)
 
 

@@ -26,6 +26,8 @@ STEPS_ZH = {
     "conversion": "转换",
     "quantisation": "量化",
     "evaluation": "评估",
+    "checks": "检查",
+    "measurement": "实测",
     "package": "打包",
     "bill": "物料清单",
 }
@@ -116,6 +118,15 @@ def check(envelope: bytes, public_keys: Sequence[bytes], subject: str = "") -> A
         if any(_fits(loaded, signed, signature) for _, signature in signatures):
             return Attested(_statement(payload, subject), key_id)
     raise _not_theirs(subject, [claimed for claimed, _ in signatures])
+
+
+def require_own_form(envelope: bytes, key_id: str, subject: str = "") -> None:
+    """Refuse an envelope that is not byte for byte as `sign` writes it for this key."""
+    payload, signatures = _parse(envelope, subject)
+    told = [{"keyid": claimed, "sig": base64.b64encode(sig).decode()} for claimed, sig in signatures]
+    plain = {"payload": base64.b64encode(payload).decode(), "payloadType": PAYLOAD, "signatures": told}
+    if canonical(plain) != envelope or [claimed for claimed, _ in signatures] != [key_id]:
+        raise refusal(subject, "signature", "its envelope was changed", "信封被改动过")
 
 
 def unsigned(envelope: bytes, subject: str = "") -> dict[str, Any]:

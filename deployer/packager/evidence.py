@@ -20,13 +20,14 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from deployer.errors import PackagingFailed, VerificationFailed
-from deployer.packager import bom, provenance, referrers
+from deployer.packager import attestation, bom, provenance, referrers
 from deployer.packager.attestation import PAYLOAD, refusal
 from deployer.packager.image import CONFIG, Platform
 from deployer.packager.layout import INDEX, PART, Descriptor, Layout, roomy
 from deployer.packager.release import MANIFEST
 
 MODEL = "model/"
+MANIFEST_TYPE = "application/vnd.opc-market.manifest+json"
 MOST_MEMBERS = 20_000
 MOST_MANIFESTS = 64
 MOST_DOCUMENTS = 64
@@ -234,6 +235,26 @@ def of_folder(folder: Path) -> Evidence:
     return _of_files(folder.name, {name: path.stat().st_size for name, path in paths.items()}, _opener(paths))
 
 
+def of_statement(path: Path) -> Evidence:
+    """A statement in a file of its own, with those files of its subject that lie beside it."""
+    told = attestation.unsigned(_bounded(path), path.name)
+    try:
+        names = [str(one["name"]) for one in told["subject"]][:MOST_DOCUMENTS]
+    except (KeyError, TypeError) as error:
+        raise refusal(path.name, "signature", "it is no statement", "不是来源声明") from error
+    paths = {provenance.PASSPORT: path}
+    for name in names:
+        beside = path.with_name(name) if _is_inner(name) and "/" not in name else None
+        if beside is not None and beside.is_file() and not beside.is_symlink():
+            paths[name] = beside
+    return _of_files(path.name, {name: each.stat().st_size for name, each in paths.items()}, _opener(paths))
+
+
+def _bounded(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(attestation.LARGEST + 1)
+
+
 def _opener(paths: Mapping[str, Path]) -> Callable[[str], Any]:
     return lambda name: paths[name].open("rb")
 
@@ -319,9 +340,17 @@ def _prefix(names: Mapping[str, object]) -> str:
 def _of_files(subject: str, sizes: Mapping[str, int], open_: Callable[[str], Any]) -> Evidence:
     found, passports, documents, names = {}, list[bytes](), dict[str, bytes](), dict[str, str]()
     keys: tuple[bytes, ...] = ()
-    along = {provenance.BILL, provenance.CERTIFICATE, "card.md", "signature.json"}
+    named = {
+        provenance.BILL: bom.MEDIA_TYPE,
+        provenance.MODEL_BILL: bom.MEDIA_TYPE,
+        provenance.CERTIFICATE: provenance.CERTIFICATE_TYPE,
+        "card.md": provenance.CARD_TYPE,
+        "signature.json": provenance.SIGNATURE_TYPE,
+        provenance.MODEL_SIGNATURE: provenance.SIGNATURE_TYPE,
+        MANIFEST: MANIFEST_TYPE,
+    }
     for name, size in sizes.items():
-        if name == provenance.PASSPORT or name in along:
+        if name == provenance.PASSPORT or name in named:
             if size > LARGEST_DOCUMENT:
                 raise refusal(subject, "content", f"{name} is too large", f"{name} 过大")
             with open_(name) as file:
@@ -338,12 +367,6 @@ def _of_files(subject: str, sizes: Mapping[str, int], open_: Callable[[str], Any
             with open_(name) as file:
                 keys = (file.read(),)
     found.pop(provenance.PASSPORT, None)
-    named = {
-        provenance.BILL: bom.MEDIA_TYPE,
-        provenance.CERTIFICATE: provenance.CERTIFICATE_TYPE,
-        "card.md": provenance.CARD_TYPE,
-        "signature.json": provenance.SIGNATURE_TYPE,
-    }
     return Evidence(
         subject=subject,
         kind="folder",

@@ -9,6 +9,8 @@ is not known; nothing is made up for it:
 - conversion: `conversions`, one for each converter; none when every file lies as it was published;
 - quantisation: the `recipes` by graph with device and versions; none for a version as it came;
 - evaluation: the certificate's digest, its data and figures;
+- checks: what a shop found when it looked through the files, row by row (passports of versions only);
+- measurement: what a vendor claims, and what the shop measured of it (likewise);
 - package: the model's files go in; images, or files for a terminal, come out.
 """
 
@@ -31,7 +33,7 @@ from deployer.packager.layout import INDEX, Descriptor, Layout, canonical, roomy
 from deployer.packager.release import Release, Workshop
 
 SCHEMA = "opc-market/provenance/1"
-STEPS = ("source", "conversion", "quantisation", "evaluation", "package")
+STEPS = ("source", "conversion", "quantisation", "evaluation", "checks", "measurement", "package")
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:opc-market:package:1"
@@ -39,6 +41,8 @@ BUILDER = "urn:opc-market:workshop"
 CHAIN = "opcmarket_chain"  # fields beyond SLSA's own are named vendor_field
 CERTIFICATE = "certificate.json"
 PASSPORT, BILL, SUMS, KEY = "passport.intoto.json", "sbom.cdx.json", "SHA256SUMS", "signing.pub.pem"
+MODEL_BILL, MODEL_SIGNATURE = "bom.cdx.json", "model.sig"  # as passports of versions call them
+MODEL_PASSPORT = "passport"  # where a package step says for what terminal it is
 CERTIFICATE_TYPE = "application/vnd.opc-market.certificate+json"
 CARD_TYPE = "text/markdown"
 SIGNATURE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"

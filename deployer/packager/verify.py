@@ -19,6 +19,8 @@ from deployer.packager.evidence import Evidence
 from deployer.packager.layout import Descriptor, Layout
 
 ROWS = ("content", "signature", "source", "conversion", "quantisation", "evaluation", "package", "bill")
+SHOWN_WHERE_KNOWN = ("checks", "measurement")
+"""Rows that only passports of versions have; they stand before the package."""
 STEP_OF = {BILL_TYPE: "bill", provenance.CERTIFICATE_TYPE: "evaluation"}
 
 Verdict = Literal["holds", "none", "unknown", "fails"]
@@ -99,6 +101,8 @@ def _judge(found: Evidence, passport: bytes, keys: Sequence[bytes]) -> Verified:
         attested = attestation.check(passport, keys, found.subject)
         result = replace(result, fingerprint=attested.fingerprint)
         told = _Statement(found, attested)
+        if told.is_passport:
+            attestation.require_own_form(passport, attested.fingerprint, found.subject)
         told.check_subjects()
         result = replace(result, release=told.release)
         steps.append(Step("signature", "holds"))
@@ -121,7 +125,9 @@ def with_failure(steps: list[Step], error: VerificationFailed) -> tuple[Step, ..
     )
     known = {step.step: step for step in steps} | {failed.step: failed}
     unlooked = "not looked at", "未核对"
-    return tuple(known.get(row, Step(row, "unknown", *unlooked)) for row in ROWS)
+    place = ROWS.index("package")
+    rows = [*ROWS[:place], *(row for row in SHOWN_WHERE_KNOWN if row in known), *ROWS[place:]]
+    return tuple(known.get(row, Step(row, "unknown", *unlooked)) for row in rows)
 
 
 class _Statement:
@@ -189,8 +195,39 @@ class _Statement:
 
     def checks(self) -> list[Callable[[], Step]]:
         """The steps of the chain, and the bill, in the order of ROWS."""
-        chain = [self.source, self.conversion, self.quantisation, self.evaluation, self.package]
-        return [*chain, self.bill]
+        chain = [self.source, self.conversion, self.quantisation, self.evaluation]
+        if "checks" in self.steps:
+            chain.append(self.looked_through)
+        if "measurement" in self.steps:
+            chain.append(self.measurement)
+        return [*chain, self.package, self.bill]
+
+    @property
+    def is_passport(self) -> bool:
+        """Whether it speaks of a version as a shop lists it, and not of a package for some terminal."""
+        return self.steps.get("package", {}).get("terminal") == provenance.MODEL_PASSPORT
+
+    def looked_through(self) -> Step:
+        """The shop's own checks, of the very files that came out of the steps before."""
+        step = self.steps["checks"]
+        with self._readable("checks"):
+            self._enter("checks", step["in"])
+            verdicts = [str(row["verdict"]) for row in step["rows"]]
+        if "fail" in verdicts:
+            raise self.refusal("checks", "the shop's checks refuse it", "商店的检查不予通过")
+        if unknown := verdicts.count("unknown"):
+            return Step("checks", "unknown", f"{unknown} came to no verdict", f"{unknown} 项没有结论", step)
+        return Step("checks", "holds", facts=step)
+
+    def measurement(self) -> Step:
+        """What was claimed of the files, and what was measured of them."""
+        step = self.steps["measurement"]
+        with self._readable("measurement"):
+            self._enter("measurement", step["in"])
+            measured = dict(step["measured"])
+        if not measured:
+            return Step("measurement", "unknown", "nothing was measured", "未测", step)
+        return Step("measurement", "holds", facts=step)
 
     def source(self) -> Step:
         """What came out of the archives came out of archives that are named."""
@@ -267,6 +304,8 @@ class _Statement:
             self._enter("package", step["in"])
             if self.found.kind == "image":
                 self._check_image(step)
+            elif self.is_passport:
+                self._check_manifest(step)
         return Step("package", "holds", facts=step)
 
     def _check_image(self, step: Mapping[str, Any]) -> None:
@@ -284,8 +323,23 @@ class _Statement:
         for path, sha256 in sorted(_pairs(step["in"])):
             if model.get(path) != sha256:
                 raise self.refusal("package", f"the model's {path} is another", f"模型文件 {path} 不符")
-        plain = json.dumps(json.loads(manifest), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-        if f"sha256:{hashlib.sha256(plain.encode()).hexdigest()}" != self.release["digest"]:
+        if _digest_of(json.loads(manifest)) != self.release["digest"]:
+            raise self.refusal("package", "the model's manifest is another", "模型清单不符")
+
+    def _check_manifest(self, step: Mapping[str, Any]) -> None:
+        """A passport has the model's manifest beside it, and speaks of the files that it names."""
+        found = next(
+            (
+                self.found.documents[sha256]
+                for sha256, kind in self.found.names.items()
+                if kind == evidence.MANIFEST_TYPE
+            ),
+            b"{}",
+        )
+        manifest = strict_json(found)
+        if _digest_of(manifest) != self.release["digest"] or _pairs(manifest["artifacts"]) != _pairs(
+            step["in"]
+        ):
             raise self.refusal("package", "the model's manifest is another", "模型清单不符")
 
     def bill(self) -> Step:
@@ -322,6 +376,12 @@ class _Statement:
 
 def _pairs(files: Sequence[Mapping[str, str]]) -> set[tuple[str, str]]:
     return {(str(one["path"]), str(one["sha256"])) for one in files}
+
+
+def _digest_of(manifest: Any) -> str:
+    """As the catalogue names a version."""
+    plain = json.dumps(manifest, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return f"sha256:{hashlib.sha256(plain.encode()).hexdigest()}"
 
 
 def _unknown(step: str) -> Step:

@@ -2,23 +2,27 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from litestar import Router, get
 from litestar.concurrency import sync_to_thread
-from litestar.di import NamedDependency
+from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 from msgspec.json import encode
 from sqlmodel import Session
 
 from catalog import listings, shelf, signing
+from catalog import search as finding
 from catalog.models import Vendor
 from marketplace import problems
-from marketplace.api.schemas import ListingDetail, ListingPage, listing_detail, listing_out
+from marketplace.api.schemas import ListingDetail, ListingPage, card_out, found_out, listing_detail
 from marketplace.auth import Viewer
 from marketplace.db import read_session
+from marketplace.permissions import Permission
 from marketplace.services import Services
+
+Filters: TypeAlias = dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -43,35 +47,59 @@ class ShelfOut:
     items: list[ShelfItemOut]
 
 
-@get("/listings", sync_to_thread=True)
+def provide_filters(
+    kind: FromQuery[list[str] | None] = None,
+    task: FromQuery[list[str] | None] = None,
+    vertical: FromQuery[list[str] | None] = None,
+    terms: FromQuery[list[str] | None] = None,
+    licence: FromQuery[list[str] | None] = None,
+    language: FromQuery[list[str] | None] = None,
+    device: FromQuery[list[str] | None] = None,
+    memory: FromQuery[list[str] | None] = None,
+    price: FromQuery[list[str] | None] = None,
+    size: FromQuery[list[str] | None] = None,
+    latency: FromQuery[list[str] | None] = None,
+    rating: FromQuery[list[str] | None] = None,
+) -> Filters:
+    """Dependency `filters`: the values of each facet; several of one facet are alternatives."""
+    given = (kind, task, vertical, terms, licence, language, device, memory, price, size, latency, rating)
+    named = zip(finding.FACETS, given, strict=True)
+    return {name: [value for value in values if value][:20] for name, values in named if values}
+
+
+@get(
+    "/listings",
+    permission=Permission.browse,
+    sync_to_thread=True,
+    dependencies={"filters": Provide(provide_filters, sync_to_thread=False)},
+)
 def search(
     db: NamedDependency[Session],
     viewer: NamedDependency[Viewer],
+    filters: NamedDependency[Filters],
     q: FromQuery[str] = "",
-    task: FromQuery[str | None] = None,
-    vertical: FromQuery[str | None] = None,
-    kind: FromQuery[str | None] = None,
+    vendor: FromQuery[str] = "",
+    sort: FromQuery[finding.Sort] = finding.Sort.fit,
+    facets: FromQuery[bool] = False,
     limit: FromQuery[int] = 50,
     offset: FromQuery[int] = 0,
 ) -> ListingPage:
     """Search the shelf; every word of `q` must occur in a title, summary, name or task."""
-    page = listings.search_listings(
+    found = finding.find(
         db,
         q=q,
-        task=task,
-        vertical=vertical,
-        kind=kind,
+        filters=filters,
+        vendor=vendor,
+        facets=facets,
+        sort=sort,
         limit=max(1, min(limit, 200)),
-        offset=max(0, min(offset, 1 << 31)),
+        offset=max(0, offset),
     )
-    items = [
-        listing_out(row, listings.current_version(db, row), _vendor(db, row.vendor_id), viewer.lang)
-        for row in page.items
-    ]
-    return ListingPage(items, page.total)
+    items = [card_out(card, viewer.lang) for card in finding.cards(db, found.ids)]
+    return found_out(found, items)
 
 
-@get("/listings/{vendor:str}/{name:str}", sync_to_thread=True)
+@get("/listings/{vendor:str}/{name:str}", permission=Permission.browse, sync_to_thread=True)
 def show(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -100,7 +128,7 @@ def _vendor(db: Session, vendor_id: object) -> Vendor:
     return vendor
 
 
-@get("/shelf", sync_to_thread=True)
+@get("/shelf", permission=Permission.browse, sync_to_thread=True)
 def shelf_state(db: NamedDependency[Session], viewer: NamedDependency[Viewer]) -> ShelfOut:
     """How far the starter shelf is filled."""
     return shelf_out(db, viewer.lang)
@@ -125,7 +153,7 @@ def shelf_out(db: Session, lang: str) -> ShelfOut:
     return ShelfOut(status.ready, status.total, status.failed, items)
 
 
-@get("/shelf/events")
+@get("/shelf/events", permission=Permission.browse)
 async def shelf_events(
     services: NamedDependency[Services], viewer: NamedDependency[Viewer]
 ) -> ServerSentEvent:

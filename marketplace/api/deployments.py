@@ -17,11 +17,12 @@ from deployer.models import DeploymentState
 from marketplace import metering, problems, provisioning
 from marketplace.api.optimization_schemas import VerificationOut, verification_out
 from marketplace.api.schemas import DeploymentOut, DeploymentPage, deployment_out, steps_out
-from marketplace.auth import AnyRequest, Viewer, require
+from marketplace.auth import AnyRequest, Viewer
 from marketplace.db import read_session
 from marketplace.errors import InvalidRequest
 from marketplace.i18n import gettext, negotiate
 from marketplace.i18n import mark as _
+from marketplace.permissions import Permission
 from marketplace.services import Services
 from marketplace.workflows import topic
 
@@ -60,7 +61,7 @@ class LogsOut:
     logs: str
 
 
-@post("/", status_code=202, sync_to_thread=True)
+@post("/", permission=Permission.manage_deployments, status_code=202, sync_to_thread=True)
 def create(
     data: JSONBody[DeployRequest],
     services: NamedDependency[Services],
@@ -77,11 +78,12 @@ def create(
         runtime=data.runtime,
         device=data.device,
         variant=data.variant,
+        address=viewer.address,
     )
     return _out(services, db, made.deployment.name, viewer.lang, key=made.key)
 
 
-@get("/", sync_to_thread=True)
+@get("/", permission=Permission.manage_deployments, sync_to_thread=True)
 def board(
     services: NamedDependency[Services], db: NamedDependency[Session], viewer: NamedDependency[Viewer]
 ) -> DeploymentPage:
@@ -95,7 +97,7 @@ def board(
     return DeploymentPage(items, len(items))
 
 
-@get("/{name:str}", sync_to_thread=True)
+@get("/{name:str}", permission=Permission.manage_deployments, sync_to_thread=True)
 def show(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -106,7 +108,7 @@ def show(
     return _out(services, db, name, viewer.lang)
 
 
-@post("/{name:str}/stop", status_code=200, sync_to_thread=True)
+@post("/{name:str}/stop", permission=Permission.manage_deployments, status_code=200, sync_to_thread=True)
 def stop(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -114,11 +116,11 @@ def stop(
     name: FromPath[str],
 ) -> DeploymentOut:
     """Stop a deployment, or cancel one on its way."""
-    provisioning.stop(services, db, name)
+    provisioning.stop(services, db, name, by=viewer)
     return _out(services, db, name, viewer.lang)
 
 
-@post("/{name:str}/retry", status_code=202, sync_to_thread=True)
+@post("/{name:str}/retry", permission=Permission.manage_deployments, status_code=202, sync_to_thread=True)
 def retry(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -126,17 +128,22 @@ def retry(
     name: FromPath[str],
 ) -> DeploymentOut:
     """Begin a failed or stopped deployment again."""
-    provisioning.retry(services, db, name)
+    provisioning.retry(services, db, name, by=viewer)
     return _out(services, db, name, viewer.lang)
 
 
-@delete("/{name:str}", sync_to_thread=True)
-def remove(services: NamedDependency[Services], db: NamedDependency[Session], name: FromPath[str]) -> None:
+@delete("/{name:str}", permission=Permission.manage_deployments, sync_to_thread=True)
+def remove(
+    services: NamedDependency[Services],
+    db: NamedDependency[Session],
+    viewer: NamedDependency[Viewer],
+    name: FromPath[str],
+) -> None:
     """Stop a deployment and forget it."""
-    provisioning.remove(services, db, name)
+    provisioning.remove(services, db, name, by=viewer)
 
 
-@post("/{name:str}/keys", sync_to_thread=True)
+@post("/{name:str}/keys", permission=Permission.manage_deployments, sync_to_thread=True)
 def new_key(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -144,10 +151,10 @@ def new_key(
     name: FromPath[str],
 ) -> KeyOut:
     """One more key for a deployment."""
-    return KeyOut(provisioning.new_key(services, db, viewer.account(db), name))
+    return KeyOut(provisioning.new_key(services, db, viewer.account(db), name, address=viewer.address))
 
 
-@get("/{name:str}/verification", sync_to_thread=True)
+@get("/{name:str}/verification", permission=Permission.manage_deployments, sync_to_thread=True)
 def verification(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -161,7 +168,7 @@ def verification(
     return verification_out(services, digest, viewer.lang, certified=certified)
 
 
-@get("/{name:str}/logs", sync_to_thread=True)
+@get("/{name:str}/logs", permission=Permission.manage_deployments, sync_to_thread=True)
 def logs(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -172,7 +179,7 @@ def logs(
     return LogsOut(provisioning.logs(services, db, name, max(1, min(tail, 10_000))))
 
 
-@post("/{name:str}/predict", status_code=200, sync_to_thread=True)
+@post("/{name:str}/predict", permission=Permission.manage_deployments, status_code=200, sync_to_thread=True)
 def predict(
     data: JSONBody[dict[str, Any]],
     services: NamedDependency[Services],
@@ -201,7 +208,7 @@ def on_nesting(request: AnyRequest, _error: RecursionError) -> Response[dict[str
     return Response(problem.to_dict(), status_code=problem.status, media_type=problems.MEDIA_TYPE)
 
 
-@get("/{name:str}/events", sync_to_thread=True)
+@get("/{name:str}/events", permission=Permission.manage_deployments, sync_to_thread=True)
 def events(
     request: AnyRequest,
     services: NamedDependency[Services],
@@ -267,7 +274,6 @@ def _out(services: Services, db: Session, name: str, lang: str, key: str | None 
 router = Router(
     "/api/deployments",
     route_handlers=[create, board, show, stop, retry, remove, new_key, logs, verification, predict, events],
-    guards=[require("opc")],
     tags=["deployments"],
     exception_handlers={RecursionError: on_nesting},
 )

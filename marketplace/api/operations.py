@@ -7,16 +7,16 @@ from typing import Any
 from litestar import Response, Router, get, post
 from litestar.concurrency import sync_to_thread
 from litestar.di import NamedDependency
-from litestar.exceptions import NotFoundException
 from litestar.params import FromQuery, JSONBody
 from sqlmodel import Session, select
 
 from catalog.models import utcnow
 from deployer import deployments, doctor
 from deployer.devices import DEVICES
-from marketplace import accounts, metering, routes
-from marketplace.auth import AnyRequest, require
+from marketplace import accounts, audit, metering, people, routes
+from marketplace.auth import AnyRequest, Viewer
 from marketplace.db import read_session
+from marketplace.permissions import Permission
 from marketplace.services import Services
 
 
@@ -35,27 +35,27 @@ class LoginLinkOut:
     expires: datetime
 
 
-@get("/healthz", sync_to_thread=False)
+@get("/healthz", permission=Permission.browse, sync_to_thread=False)
 def healthz() -> Health:
     """The process answers."""
     return Health()
 
 
-@get("/readyz", sync_to_thread=True)
+@get("/readyz", permission=Permission.browse, sync_to_thread=True)
 def readyz(db: NamedDependency[Session]) -> Health:
     """The shop answers and reaches its database."""
     db.exec(select(1))
     return Health()
 
 
-@get("/api/openapi.json", include_in_schema=False, sync_to_thread=True)
+@get("/api/openapi.json", permission=Permission.browse, include_in_schema=False, sync_to_thread=True)
 def openapi(request: AnyRequest) -> dict[str, Any]:
     """The description of this API."""
     # Litestar's own route for it answers everything else below its path as a page of its own.
     return request.app.openapi_schema.to_schema()
 
 
-@get("/metrics", media_type="text/plain; version=0.0.4", sync_to_thread=True)
+@get("/metrics", permission=Permission.browse, media_type="text/plain; version=0.0.4", sync_to_thread=True)
 def metrics(db: NamedDependency[Session]) -> str:
     """Deployments by state and usage by deployment, for Prometheus."""
     lines = ["# HELP market_deployments Deployments by state.", "# TYPE market_deployments gauge"]
@@ -76,7 +76,7 @@ def metrics(db: NamedDependency[Session]) -> str:
     return "\n".join(lines) + "\n"
 
 
-@get("/api/doctor", sync_to_thread=True)
+@get("/api/doctor", permission=Permission.browse, sync_to_thread=True)
 def examine(services: NamedDependency[Services]) -> dict[str, Any]:
     """What this machine has for running models, and how to get what it lacks."""
     return doctor_report(services)
@@ -94,31 +94,31 @@ def doctor_report(services: Services) -> dict[str, Any]:
     }
 
 
-@post("/api/login-links", guards=[require("operator")], sync_to_thread=True)
-def login_link(services: NamedDependency[Services], db: NamedDependency[Session]) -> LoginLinkOut:
-    """A sign-in link for the account of this machine."""
-    return _login_link(services, db)
+@post(
+    "/api/login-links",
+    permission=Permission.create_sign_in_links,
+    sync_to_thread=True,
+)
+def login_link(
+    services: NamedDependency[Services], db: NamedDependency[Session], viewer: NamedDependency[Viewer]
+) -> LoginLinkOut:
+    """A sign-in link for the account of this machine's owner."""
+    return _login_link(services, db, viewer)
 
 
-def _login_link(services: Services, db: Session) -> LoginLinkOut:
-    token = accounts.create_login_link(db, accounts.first_account(db))
+def _login_link(services: Services, db: Session, by: audit.Actor | None) -> LoginLinkOut:
+    token = people.link_for(db, by, accounts.first_account(db))
     db.commit()
     return LoginLinkOut(f"{services.settings.url}/login/{token}", utcnow() + accounts.LINK_LIFE)
 
 
-def _inside(request: AnyRequest) -> None:
-    """Refuse what came through the gateway: it stamps every request that it passes on."""
-    if "x-forwarded-for" in request.headers:
-        raise NotFoundException
-
-
-@post("/login-link", sync_to_thread=True)
+@post("/login-link", permission=Permission.use_socket, sync_to_thread=True)
 def internal_login_link(services: NamedDependency[Services], db: NamedDependency[Session]) -> LoginLinkOut:
     """A sign-in link for whoever may open the shop's socket, that is, this machine's owner."""
-    return _login_link(services, db)
+    return _login_link(services, db, None)
 
 
-@get("/routes")
+@get("/routes", permission=Permission.use_socket)
 async def internal_routes(
     services: NamedDependency[Services], after: FromQuery[int] = 0, wait: FromQuery[float] = 25.0
 ) -> dict[str, Any]:
@@ -135,7 +135,7 @@ async def internal_routes(
     return {"version": version, "max_body": services.settings.max_body, **table}
 
 
-@post("/usage", sync_to_thread=True)
+@post("/usage", permission=Permission.use_socket, sync_to_thread=True)
 def internal_usage(data: JSONBody[metering.UsageReport], db: NamedDependency[Session]) -> Response[None]:
     """Take a batch of usage; the same batch twice counts once."""
     metering.take(db, data)
@@ -146,7 +146,6 @@ def internal_usage(data: JSONBody[metering.UsageReport], db: NamedDependency[Ses
 internal = Router(
     "/internal",
     route_handlers=[internal_login_link, internal_routes, internal_usage],
-    before_request=_inside,
     include_in_schema=False,
 )
 handlers = [healthz, readyz, openapi, metrics, examine, login_link, internal]

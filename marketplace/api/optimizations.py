@@ -29,8 +29,9 @@ from marketplace.api.optimization_schemas import (
     verification_out,
 )
 from marketplace.api.streams import changes
-from marketplace.auth import AnyRequest, Viewer, require
+from marketplace.auth import AnyRequest, Viewer
 from marketplace.db import read_session
+from marketplace.permissions import Permission
 from marketplace.services import Services
 
 
@@ -49,7 +50,7 @@ class OptimizeRequest:
     seed: int = 0
 
 
-@post("/optimizations", status_code=202, sync_to_thread=True)
+@post("/optimizations", permission=Permission.manage_optimizations, status_code=202, sync_to_thread=True)
 def create(
     data: JSONBody[OptimizeRequest],
     services: NamedDependency[Services],
@@ -72,22 +73,28 @@ def create(
         ),
         sample=data.sample,
         seed=data.seed,
+        address=viewer.address,
     )
     return optimization_out(db, row, viewer.lang)
 
 
-@get("/listings/{vendor:str}/{name:str}/architecture", sync_to_thread=True)
+@get(
+    "/listings/{vendor:str}/{name:str}/architecture",
+    permission=Permission.manage_optimizations,
+    sync_to_thread=True,
+)
 def architecture(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
+    viewer: NamedDependency[Viewer],
     vendor: FromPath[str],
     name: FromPath[str],
 ) -> dict[str, Any]:
     """What a listing's newest version is made of, and the recipes that an optimisation would try."""
-    return optimizing.look(services, db, f"{vendor}/{name}")
+    return optimizing.look(services, db, f"{vendor}/{name}", viewer.account_id)
 
 
-@get("/optimizations", sync_to_thread=True)
+@get("/optimizations", permission=Permission.manage_optimizations, sync_to_thread=True)
 def index(
     db: NamedDependency[Session], viewer: NamedDependency[Viewer], listing: FromQuery[str] = ""
 ) -> OptimizationPage:
@@ -96,7 +103,7 @@ def index(
     return OptimizationPage([optimization_out(db, row, viewer.lang, whole=False) for row in rows], len(rows))
 
 
-@get("/optimizations/{identity:str}", sync_to_thread=True)
+@get("/optimizations/{identity:str}", permission=Permission.manage_optimizations, sync_to_thread=True)
 def show(
     db: NamedDependency[Session], viewer: NamedDependency[Viewer], identity: FromPath[str]
 ) -> OptimizationOut:
@@ -104,7 +111,12 @@ def show(
     return optimization_out(db, optimizations.get_optimization(db, identity), viewer.lang)
 
 
-@post("/optimizations/{identity:str}/cancel", status_code=200, sync_to_thread=True)
+@post(
+    "/optimizations/{identity:str}/cancel",
+    permission=Permission.manage_optimizations,
+    status_code=200,
+    sync_to_thread=True,
+)
 def cancel(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -115,7 +127,12 @@ def cancel(
     return optimization_out(db, optimizing.cancel(services, db, identity), viewer.lang)
 
 
-@post("/optimizations/{identity:str}/retry", status_code=202, sync_to_thread=True)
+@post(
+    "/optimizations/{identity:str}/retry",
+    permission=Permission.manage_optimizations,
+    status_code=202,
+    sync_to_thread=True,
+)
 def retry(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -126,7 +143,7 @@ def retry(
     return optimization_out(db, optimizing.retry(services, db, identity), viewer.lang)
 
 
-@delete("/optimizations/{identity:str}", sync_to_thread=True)
+@delete("/optimizations/{identity:str}", permission=Permission.manage_optimizations, sync_to_thread=True)
 def remove(
     services: NamedDependency[Services], db: NamedDependency[Session], identity: FromPath[str]
 ) -> None:
@@ -134,7 +151,7 @@ def remove(
     optimizing.remove(services, db, identity)
 
 
-@get("/optimizations/{identity:str}/events", sync_to_thread=True)
+@get("/optimizations/{identity:str}/events", permission=Permission.manage_optimizations, sync_to_thread=True)
 def events(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -154,14 +171,14 @@ def events(
     return ServerSentEvent(changes(services, optimizing.topic(found), "optimization", read, gone))
 
 
-@get("/variants", sync_to_thread=True)
+@get("/variants", permission=Permission.manage_optimizations, sync_to_thread=True)
 def variants(db: NamedDependency[Session], listing: FromQuery[str] = "") -> VariantPage:
     """All variants, or those of one listing, the newest first."""
     rows = optimizations.list_variants(db, listing)
     return VariantPage([variant_out(row, whole=False) for row in rows], len(rows))
 
 
-@get("/variants/{digest:str}", sync_to_thread=True)
+@get("/variants/{digest:str}", permission=Permission.manage_optimizations, sync_to_thread=True)
 def variant(
     services: NamedDependency[Services], db: NamedDependency[Session], digest: FromPath[str]
 ) -> VariantOut:
@@ -169,7 +186,7 @@ def variant(
     return signed_variant(services, optimizations.get_variant(db, digest))
 
 
-@get("/variants/{digest:str}/verification", sync_to_thread=True)
+@get("/variants/{digest:str}/verification", permission=Permission.manage_optimizations, sync_to_thread=True)
 def verification(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -188,7 +205,7 @@ def signed_variant(services: Services, row: Variant) -> VariantOut:
     return variant_out(row, signature=signature.fingerprint if signature else "")
 
 
-@post("/samples")
+@post("/samples", permission=Permission.manage_optimizations)
 async def upload(
     request: AnyRequest,
     services: NamedDependency[Services],
@@ -218,14 +235,14 @@ def sample_out(sample: samples.Sample) -> SampleOut:
     )
 
 
-@get("/samples", sync_to_thread=True)
+@get("/samples", permission=Permission.manage_optimizations, sync_to_thread=True)
 def list_samples(services: NamedDependency[Services], viewer: NamedDependency[Viewer]) -> SamplePage:
     """The asker's samples, the newest first."""
     found = samples.list_samples(services.settings.home, str(viewer.account_id))
     return SamplePage([sample_out(sample) for sample in found], len(found))
 
 
-@delete("/samples/{identity:str}", sync_to_thread=True)
+@delete("/samples/{identity:str}", permission=Permission.manage_optimizations, sync_to_thread=True)
 def remove_sample(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -254,6 +271,5 @@ router = Router(
         list_samples,
         remove_sample,
     ],
-    guards=[require("opc")],
     tags=["optimisations"],
 )

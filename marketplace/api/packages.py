@@ -2,16 +2,15 @@
 
 from dataclasses import dataclass, field
 
-from litestar import Router, delete, get, post
-from litestar.datastructures import ETag
+from litestar import Response, Router, delete, get, post, route
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
-from litestar.response import File, ServerSentEvent
+from litestar.response import ServerSentEvent
 from msgspec.json import encode
 from sqlmodel import Session
 
 from deployer import packages
-from marketplace import packaging, releases
+from marketplace import packaging, releases, sending
 from marketplace.api.package_schemas import (
     PackageOut,
     PackagePage,
@@ -20,8 +19,9 @@ from marketplace.api.package_schemas import (
     terminal_out,
 )
 from marketplace.api.streams import changes
-from marketplace.auth import Viewer, require
+from marketplace.auth import AnyRequest, Viewer
 from marketplace.db import read_session
+from marketplace.permissions import Permission
 from marketplace.services import Services
 
 
@@ -36,7 +36,7 @@ class PackageRequest:
     device: str = ""  # of the terminal's devices; "" takes the first
 
 
-@get("/terminals", sync_to_thread=True)
+@get("/terminals", permission=Permission.manage_packages, sync_to_thread=True)
 def terminals(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -45,14 +45,18 @@ def terminals(
     variant: FromQuery[str] = "",
 ) -> TerminalPage:
     """The table of terminals; with a listing, whether it can go there, and why not."""
-    release = releases.describe(services.settings.home, db, listing, variant) if listing else None
+    release = (
+        releases.describe(services.settings.home, db, listing, variant, asker=viewer.account_id)
+        if listing
+        else None
+    )
     db.commit()
     found = packaging.offers(release, releases.base_of(services.settings))
     rows = [terminal_out(each, viewer.lang, asked=bool(release)) for each in found]
     return TerminalPage(rows, len(rows))
 
 
-@post("/packages", status_code=202, sync_to_thread=True)
+@post("/packages", permission=Permission.manage_packages, status_code=202, sync_to_thread=True)
 def create(
     data: JSONBody[PackageRequest],
     services: NamedDependency[Services],
@@ -69,11 +73,12 @@ def create(
         variant=data.variant,
         platforms=data.platforms,
         device=data.device,
+        address=viewer.address,
     )
     return package_out(services, row, viewer.lang)
 
 
-@get("/packages", sync_to_thread=True)
+@get("/packages", permission=Permission.manage_packages, sync_to_thread=True)
 def index(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -85,7 +90,7 @@ def index(
     return PackagePage([package_out(services, row, viewer.lang) for row in rows], len(rows))
 
 
-@get("/packages/{identity:str}", sync_to_thread=True)
+@get("/packages/{identity:str}", permission=Permission.manage_packages, sync_to_thread=True)
 def show(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -96,20 +101,36 @@ def show(
     return package_out(services, packages.get_package(db, identity), viewer.lang)
 
 
-@get("/packages/{identity:str}/file", sync_to_thread=True)
-def file(services: NamedDependency[Services], db: NamedDependency[Session], identity: FromPath[str]) -> File:
-    """The file of a ready package; its ETag is its digest."""
+@route(
+    "/packages/{identity:str}/file",
+    http_method=["GET", "HEAD"],
+    permission=Permission.manage_packages,
+    sync_to_thread=True,
+)
+def file(
+    request: AnyRequest,
+    services: NamedDependency[Services],
+    db: NamedDependency[Session],
+    identity: FromPath[str],
+) -> Response[bytes]:
+    """The file of a ready package, or a range of it; its ETag is its digest."""
     found = packaging.file_of(services, packages.get_package(db, identity))
-    return File(
+    return sending.send(
+        request,
         found.path,
-        filename=found.file_name,
+        etag=found.digest,
         media_type=found.media_type,
-        etag=ETag(value=found.digest),
-        headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-cache"},
+        filename=found.file_name,
+        headers={"X-Content-Type-Options": "nosniff"},
     )
 
 
-@post("/packages/{identity:str}/cancel", status_code=200, sync_to_thread=True)
+@post(
+    "/packages/{identity:str}/cancel",
+    permission=Permission.manage_packages,
+    status_code=200,
+    sync_to_thread=True,
+)
 def cancel(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -120,7 +141,7 @@ def cancel(
     return package_out(services, packaging.cancel(services, db, identity), viewer.lang)
 
 
-@delete("/packages/{identity:str}", sync_to_thread=True)
+@delete("/packages/{identity:str}", permission=Permission.manage_packages, sync_to_thread=True)
 def remove(
     services: NamedDependency[Services], db: NamedDependency[Session], identity: FromPath[str]
 ) -> None:
@@ -128,7 +149,7 @@ def remove(
     packaging.remove(services, db, identity)
 
 
-@get("/packages/{identity:str}/events", sync_to_thread=True)
+@get("/packages/{identity:str}/events", permission=Permission.manage_packages, sync_to_thread=True)
 def events(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -150,6 +171,5 @@ def events(
 router = Router(
     "/api",
     route_handlers=[terminals, create, index, show, file, cancel, remove, events],
-    guards=[require("opc")],
     tags=["packages"],
 )

@@ -6,7 +6,10 @@ from typing import Any
 
 from sqlmodel import Session
 
+from catalog import search_facets
+from catalog.listings import find_version
 from catalog.models import Listing, Vendor, Version
+from catalog.search import Card, Found
 from deployer import deployments
 from deployer.models import Deployment, Variant
 from marketplace import metering, problems
@@ -44,6 +47,8 @@ class ListingOut:
     license_package: str
     license_weights: str
     vendor: VendorOut
+    price: dict[str, Any] = field(default_factory=dict)  # plan, and fen
+    latency_ms: float | None = None  # the median, measured here
 
 
 @dataclass(frozen=True)
@@ -69,11 +74,26 @@ class ListingDetail(ListingOut):
 
 
 @dataclass(frozen=True)
+class FacetValueOut:
+    """One value to narrow a search by; `at_least` when only the most popular matches were counted."""
+
+    value: str
+    count: int
+    at_least: bool
+    chosen: bool
+
+
+@dataclass(frozen=True)
 class ListingPage:
-    """One page of a search."""
+    """One page of a search; `at_least` says that `total` is not all."""
 
     items: list[ListingOut]
     total: int
+    at_least: bool = False
+    more: bool = False  # another page follows
+    corrected: dict[str, str] = field(default_factory=dict)  # words that nobody uses, and those taken instead
+    loose: bool = False  # found only after long stretches of characters were taken apart
+    facets: dict[str, list[FacetValueOut]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,6 +141,8 @@ class DeploymentOut:
     variant: str | None = None  # digest of the variant that it runs; None runs the version as it came
     certificate: Figures | None = None  # what the variant's certificate states, in short
     key: str | None = None
+    version_state: str = ""  # of the version that it runs: listed, deprecated, yanked, draft …
+    reviewed: bool = True  # whether somebody looked at that version
 
 
 @dataclass(frozen=True)
@@ -134,6 +156,39 @@ class DeploymentPage:
 def listing_out(listing: Listing, version: Version, vendor: Vendor, lang: str) -> ListingOut:
     """A listing for a list."""
     return ListingOut(**_listing_values(listing, version, vendor, lang))
+
+
+def card_out(card: Card, lang: str) -> ListingOut:
+    """A listing for a list, as search gives it."""
+    return ListingOut(
+        name=card.name,
+        kind=card.kind,
+        task=card.task,
+        verticals=card.verticals,
+        languages=card.languages,
+        title=card.title_zh if lang == "zh" else card.title_en,
+        summary=card.summary_zh if lang == "zh" else card.summary_en,
+        title_zh=card.title_zh,
+        title_en=card.title_en,
+        summary_zh=card.summary_zh,
+        summary_en=card.summary_en,
+        version=card.number,
+        size=card.size,
+        license_package=card.license_package,
+        license_weights=card.license_weights,
+        vendor=VendorOut(card.vendor, card.vendor_zh, card.vendor_en, card.verified),
+        price=card.price,
+        latency_ms=card.latency,
+    )
+
+
+def found_out(found: Found, items: list[ListingOut]) -> ListingPage:
+    """A page of a search."""
+    facets = {
+        name: [FacetValueOut(each.value, each.count, each.at_least, each.chosen) for each in values]
+        for name, values in found.facets.items()
+    }
+    return ListingPage(items, found.total, found.at_least, found.more, found.corrected, found.loose, facets)
 
 
 def listing_detail(
@@ -171,6 +226,8 @@ def _listing_values(listing: Listing, version: Version, vendor: Vendor, lang: st
         "license_package": version.license_package,
         "license_weights": version.license_weights,
         "vendor": VendorOut(vendor.name, vendor.title_zh, vendor.title_en, vendor.verified),
+        "price": listing.price,
+        "latency_ms": search_facets.latency_of(version),
     }
 
 
@@ -186,6 +243,7 @@ def deployment_out(
     """A deployment as it is now, with the steps of its present revision."""
     error = problems.problem(row.error_code, lang, **row.error_facts).to_dict() if row.error_code else None
     variant = db.get(Variant, row.variant) if row.variant else None
+    version = find_version(db, row.listing, row.version)
     plain = ("listing", "version", "task", "state", "desired", "runtime", "device", "transport", "sandbox")
     return DeploymentOut(
         deployment=row.name,
@@ -201,6 +259,8 @@ def deployment_out(
         variant=row.variant or None,
         certificate=figures_of(variant.certificate) if variant else None,
         key=key,
+        version_state=version.state if version else "",
+        reviewed=version.reviewed if version else True,
     )
 
 

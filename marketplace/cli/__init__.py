@@ -9,7 +9,23 @@ from typing import Any
 
 import click
 
-from marketplace.cli import bundle, catalogue, deploy, deployments, house, optimize, package, verify
+from marketplace.cli import (
+    accounts,
+    bundle,
+    catalogue,
+    deploy,
+    deployments,
+    house,
+    importing,
+    optimize,
+    package,
+    passport,
+    publish,
+    review,
+    tokens,
+    vendors,
+    verify,
+)
 from marketplace.cli.options import FAILED, UNREACHABLE, text
 from marketplace.terminal import hint
 
@@ -58,6 +74,7 @@ for command in (
     catalogue.show,
     optimize.optimize,
     package.package,
+    passport.passport,
     bundle.bundle,
     verify.verify,
     deploy.deploy,
@@ -66,5 +83,19 @@ for command in (
     deployments.logs,
     deployments.stop,
     deployments.keys,
+    tokens.tokens,
+    accounts.accounts,
+    accounts.audit,
+    publish.publish,
+    publish.versions,
+    publish.deprecate,
+    publish.yank,
+    publish.relist,
+    publish.withdraw,
+    review.review,
+    vendors.vendors,
+    importing.import_,
+    importing.imports,
+    importing.mirrors,
 ):
     main.add_command(command)

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import click
 
-from marketplace.cli.options import as_json, deployment_path, text, yes_option
+from marketplace.cli.options import as_json, deployment_path, text, warn_of_version, yes_option
 from marketplace.terminal import data, data_json, hint, say, table
 
 
@@ -79,6 +79,8 @@ def ps(json_out: bool) -> None:
             for d in page["items"]
         ],
     )
+    for deployed in page["items"]:
+        warn_of_version(deployed)
 
 
 @click.command(help=text("打印一个部署的日志。", "Print a deployment's log."))

@@ -44,13 +44,15 @@ def doctor_command(json_out: bool, wait_shelf: bool, timeout: float) -> None:
 
 
 @click.command("login-link", help=text("打印一次性登录链接。", "Print a sign-in link that works once."))
+@click.argument("name", required=False)
 @as_json
-def login_link(json_out: bool) -> None:
-    """Print a sign-in link that works once."""
+def login_link(name: str | None, json_out: bool) -> None:
+    """Print a sign-in link that works once: for this machine's owner, or for the named account."""
+    from marketplace.cli.accounts import account_path
     from marketplace.client import opened
 
     with opened() as shop:
-        made = shop.call("POST", "/api/login-links")
+        made = shop.call("POST", account_path(name, "login-link") if name else "/api/login-links")
     if json_out:
         data_json(made)
     else:

@@ -50,6 +50,22 @@ def show_facts(facts: list[tuple[str, object]]) -> None:
         data(f"{name}{' ' * (room - width(name))}  {value if value not in (None, '') else '-'}")
 
 
+def warn_of_version(made: dict[str, Any]) -> None:
+    """Say it where a deployment runs a version that is not simply on the shelf."""
+    name, version = made["deployment"], f"{made['listing']}@{made['version']}"
+    hints = {
+        "deprecated": ("已不再推荐", "is no longer recommended"),
+        "yanked": ("已被撤下", "was taken off the shelf"),
+        "draft": ("是未上架的草稿", "is a draft that is not listed"),
+        "submitted": ("尚在审核", "is still under review"),
+        "rejected": ("已被驳回", "was rejected"),
+    }
+    if made.get("version_state") in hints:
+        zh, en = hints[made["version_state"]]
+        command = f"market versions {made['listing']}"
+        hint(f"{name}：{version} {zh}。详见：{command}", f"{name}: {version} {en}. See: {command}")
+
+
 def show_deployment(made: dict[str, Any]) -> None:
     """Where a deployment is and its key, which is shown once."""
     facts = [
@@ -63,5 +79,6 @@ def show_deployment(made: dict[str, Any]) -> None:
     if made["variant"]:
         facts.append((say("变体", "Variant"), made["variant"]))
     show_facts(facts)
+    warn_of_version(made)
     if made.get("key"):
         hint("密钥只显示这一次，请妥善保存。", "The key is shown this once; keep it safe.")

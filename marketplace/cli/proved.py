@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from deployer.packager.evidence import Evidence
     from deployer.packager.verify import Verified
 
+STATEMENT = ".intoto.json"
 MARKS = {"holds": "●", "none": "–", "unknown": "–", "fails": "✕"}
 
 
@@ -30,7 +31,17 @@ def verify_file(path: Path, signer: Signer) -> dict[str, Any]:
     if path.is_file() and is_bundle(path):
         return _bundle(path, signer)
 
+    if path.is_file() and path.name.endswith(STATEMENT):
+        return _looked(str(path), signer, lambda: _beside(path))
     return _looked(str(path), signer, lambda: opening.opened(path))
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> "Iterator[Evidence]":
+    """A signed statement by itself, with the files of its subject that lie beside it."""
+    from deployer.packager import evidence
+
+    yield evidence.of_statement(path)
 
 
 def verify_image(reference: str, signer: Signer) -> dict[str, Any]:
@@ -257,6 +268,8 @@ def _words(step: Mapping[str, Any], told: Mapping[str, Any]) -> str:
         "conversion": _conversion,
         "quantisation": _quantisation,
         "evaluation": _evaluation,
+        "checks": _checks,
+        "measurement": _measurement,
         "package": _package,
         "bill": _bill,
     }[step["step"]]
@@ -299,6 +312,40 @@ def _evaluation(facts: Mapping[str, Any]) -> str:
     agreed = quality.get("agreement")
     share = say(f"，一致 {agreed['value']:.2%}", f", agreement {agreed['value']:.2%}") if agreed else ""
     return f"{rows}{share} ({facts['grade']})"
+
+
+def _checks(facts: Mapping[str, Any]) -> str:
+    rows = facts["rows"]
+    warned = sum(row["verdict"] == "warn" for row in rows)
+    scanners = sorted(
+        {f"{row['scanner']} {row['scanner_version']}".strip() for row in rows if row["scanner"]}
+    )
+    passed = say(f"{len(rows) - warned} 项通过", f"{len(rows) - warned} passed")
+    noted = say(f"，{warned} 项提醒", f", {warned} with a warning") if warned else ""
+    return f"{passed}{noted} ({', '.join(scanners)})"
+
+
+def _measurement(facts: Mapping[str, Any]) -> str:
+    claimed, measured = facts["claimed"], facts["measured"]
+    latency = (measured.get("latency_ms") or {}).get("p50")
+    if latency is None:
+        return say(f"{len(measured)} 项实测", f"{len(measured)} measured")
+    said = claimed.get("latency_ms")
+    told = say(f"，所称 {said:g} 毫秒", f", claimed {said:g} ms") if said is not None else ""
+    return say(f"实测 {latency:g} 毫秒", f"{latency:g} ms measured") + told
+
+
+def passport_rows(chain: Mapping[str, Any]) -> list[tuple[str, object]]:
+    """What a passport says of each step, as a list of facts; nothing is verified here."""
+    from deployer.packager.attestation import STEPS_ZH
+
+    said: list[tuple[str, object]] = []
+    for step in chain["steps"]:
+        words = {"source": _source, "conversion": _conversion, "checks": _checks, "measurement": _measurement}
+        if step["step"] in words:
+            name = say(STEPS_ZH[step["step"]], step["step"].capitalize())
+            said.append((name, words[step["step"]](step)))
+    return said
 
 
 def _package(facts: Mapping[str, Any]) -> str:

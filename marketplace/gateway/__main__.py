@@ -39,7 +39,7 @@ def main() -> int:
 
 async def _serve(config: settings.Settings, limits: Limits, listener: socket.socket) -> int:
     loop = asyncio.get_running_loop()
-    gateway = Gateway(f"unix:{config.shop_socket}", limits, config.lang)
+    gateway = Gateway(f"unix:{config.shop_socket}", limits, config.lang, config.home)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)

@@ -1,51 +1,24 @@
-"""One connection of a client: requests come in, answers go out in the same order.
-
-The parser checks the grammar; this module checks what may not be left to chance where two servers
-read the same bytes: one Host, one length, nothing but chunked as transfer coding, bounded heads.
-"""
+"""One connection of a client: requests come in, answers go out in the same order."""
 # ruff: noqa: D102 - asyncio and httptools name the callbacks, and document them
 
 import asyncio
-import re
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import cast
 
 import httptools
 
+from marketplace.gateway.files import CutShort, Sender
+from marketplace.gateway.heads import Request, framing, not_allowed, read_head
 from marketplace.gateway.problems import Refusal, render
-from marketplace.gateway.wire import Body, Gone, Headers, Limits, Valve, encode_head, find
+from marketplace.gateway.wire import Body, Gone, Headers, Limits, Valve, encode_head
 
-METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
-_HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=-]*(:\d{0,5})?|\[[0-9A-Fa-f:.]+\](:\d{0,5})?")
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
 class ClientGone(Gone):
     """The client closed its connection before the answer was complete."""
-
-
-@dataclass(slots=True)
-class Request:
-    """One request, checked; its body may still be on the way."""
-
-    method: bytes
-    target: bytes
-    headers: Headers
-    body: Body
-    length: int | None
-    http10: bool
-    keep_alive: bool
-    expects_continue: bool = False
-    upgrade: bytes = b""
-    refusal: Refusal | None = None
-
-    @property
-    def has_body(self) -> bool:
-        """True unless the request says that nothing follows its head."""
-        return self.length != 0
 
 
 class Client(asyncio.Protocol):
@@ -67,6 +40,7 @@ class Client(asyncio.Protocol):
         self._begun = self._deaf = self._upgraded = False
         self._body_stopped = self._reading_stopped = False
         self._chunked_out = False
+        self._sender: Sender | None = None
         self._last_read = self._since = 0.0
         self.answering: Request | None = None
         self.answered = False
@@ -108,7 +82,7 @@ class Client(asyncio.Protocol):
             cause = error.__context__
             self._refuse(cause if isinstance(cause, Refusal) else Refusal(400, "bad-request", why=str(error)))
         except httptools.HttpParserInvalidMethodError:
-            self._refuse(_not_allowed("?"))
+            self._refuse(not_allowed("?"))
         except httptools.HttpParserError as error:
             self._refuse(Refusal(400, "bad-request", why=str(error) or "not HTTP"))
         else:
@@ -141,7 +115,7 @@ class Client(asyncio.Protocol):
         self._head_size = self._unfinished = 0
         if self._upgraded:
             return  # the head that _feed made up, to read the body of an ignored upgrade
-        request = _read_head(self._parser, self._url, self._headers, Body(self._stop_body, self._go_on_body))
+        request = read_head(self._parser, self._url, self._headers, Body(self._stop_body, self._go_on_body))
         self._incoming = request
         self._queue.append(request)
         if len(self._queue) > self._limits.pipelined:
@@ -202,6 +176,33 @@ class Client(asyncio.Protocol):
         if data:
             self._transport.write(data)
 
+    async def send_file(self, head: bytes, file: int, offset: int, length: int) -> int:
+        """Write a head and then part of an open file; the bytes of it that went out. Raises ClientGone."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            raise ClientGone("client gone")
+        transport.set_write_buffer_limits(high=0)  # the valve is shut until all that was written is out
+        try:
+            await self._valve.passable()
+        finally:
+            if not transport.is_closing():
+                transport.set_write_buffer_limits()
+        if transport.is_closing():
+            raise ClientGone("client gone")
+        connection = transport.get_extra_info("socket").fileno()
+        self._sender = sender = Sender(connection, head, file, offset, length)
+        try:
+            await sender.run()
+        except CutShort as cut:
+            self.abort()  # half a file is out: the client must not take it for a whole one
+            raise ClientGone(str(cut)) from None
+        except OSError as error:
+            self.abort()
+            raise ClientGone(error.strerror or "client gone") from None
+        finally:
+            self._sender = None
+        return sender.sent
+
     def send_continue(self, request: Request) -> None:
         """Tell a client that asked first that it may send its body."""
         if request.expects_continue:
@@ -245,6 +246,9 @@ class Client(asyncio.Protocol):
         limits = self._limits
         if self._valve.closed_at is not None and now - self._valve.closed_at > limits.write_seconds:
             self.abort()
+        elif self._sender is not None:
+            if now - self._sender.moved_at > limits.write_seconds:
+                self.abort()
         elif self._deaf:
             return
         elif self._head_size:
@@ -273,7 +277,7 @@ class Client(asyncio.Protocol):
                 self._parser = httptools.HttpRequestParser(self)
                 if self._incoming is not None:
                     self._upgraded = True
-                    self._parser.feed_data(_framing(self._incoming))
+                    self._parser.feed_data(framing(self._incoming))
 
     def _bound_head(self, size: int) -> None:
         """Bound a head of which no field ends, which the parser holds without telling."""
@@ -382,90 +386,3 @@ class Client(asyncio.Protocol):
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
-
-
-def _not_allowed(method: str) -> Refusal:
-    allow = ", ".join(sorted(m.decode() for m in METHODS))
-    return Refusal(
-        405,
-        "method-not-allowed",
-        close=True,
-        headers=[(b"allow", allow.encode())],
-        method=method,
-        allow=allow,
-    )
-
-
-def _bad(why: str) -> Refusal:
-    return Refusal(400, "bad-request", close=True, why=why)
-
-
-def _framing(request: Request) -> bytes:
-    """A head that says no more than how the body of this request is framed."""
-    if request.length is None:
-        return b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"
-    return b"POST / HTTP/1.1\r\ncontent-length: %d\r\n\r\n" % request.length
-
-
-def _read_head(parser: httptools.HttpRequestParser, target: bytes, headers: Headers, body: Body) -> Request:
-    """Check a request's head; raises Refusal for what two servers could read in two ways."""
-    version, method = parser.get_http_version(), parser.get_method()
-    if version not in ("1.0", "1.1"):
-        raise _bad("HTTP version")
-    if method not in METHODS:
-        raise _not_allowed(method.decode("latin-1"))
-    _check_host(headers, version)
-    expect = find(headers, b"expect").lower()
-    if expect not in (b"", b"100-continue"):
-        raise Refusal(417, "expectation-failed", close=True)
-    length = _length(headers, version)
-    return Request(
-        method,
-        target,
-        headers,
-        body,
-        length,
-        http10=version == "1.0",
-        keep_alive=_keep_alive(headers, version),
-        expects_continue=bool(expect) and version == "1.1" and length != 0,
-        upgrade=find(headers, b"upgrade").lower() if parser.should_upgrade() else b"",
-    )
-
-
-def _check_host(headers: Headers, version: str) -> None:
-    hosts = [value for name, value in headers if name == b"host"]
-    if len(hosts) > 1:
-        raise _bad("more than one Host")
-    if not hosts and version == "1.1":
-        raise _bad("Host missing")
-    if hosts and not _HOST.fullmatch(hosts[0]):
-        raise _bad("Host not valid")
-
-
-def _length(headers: Headers, version: str) -> int | None:
-    """Content-Length; 0 where there is no body, None for a chunked one."""
-    lengths = [value for name, value in headers if name == b"content-length"]
-    codings = [value for name, value in headers if name == b"transfer-encoding"]
-    if codings and lengths:
-        raise _bad("both Transfer-Encoding and Content-Length")
-    if codings:
-        if version == "1.0" or len(codings) > 1 or codings[0].lower() != b"chunked":
-            raise _bad("Transfer-Encoding other than chunked")
-        return None
-    if not lengths:
-        return 0
-    if len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > 15:
-        raise _bad("Content-Length not valid")
-    return int(lengths[0])
-
-
-def _keep_alive(headers: Headers, version: str) -> bool:
-    options = {
-        token.strip().lower()
-        for name, value in headers
-        if name == b"connection"
-        for token in value.split(b",")
-    }
-    return (
-        b"keep-alive" in options and b"close" not in options if version == "1.0" else b"close" not in options
-    )

@@ -89,11 +89,13 @@ REFUSALS: dict[str, tuple[Words, Words]] = {
     ),
     "key-invalid": (
         Words(
-            "密钥无效", "没有这个密钥，或它已被撤销。", "请核对密钥，或用 market keys new 部署名 新建一个。"
+            "密钥无效",
+            "没有这个密钥，或它已过期、已被撤销。",
+            "请核对密钥，或用 market keys new 部署名 新建一个。",
         ),
         Words(
             "Key not valid",
-            "There is no such key, or it was revoked.",
+            "There is no such key, or it has expired or was revoked.",
             "Check the key, or make one with: market keys new DEPLOYMENT.",
         ),
     ),

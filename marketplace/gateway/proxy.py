@@ -3,12 +3,16 @@
 import asyncio
 import contextlib
 import json
+import os
 import re
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from pathlib import Path as FilePath
 
-from marketplace.gateway.client import Client, ClientGone, Request
+from marketplace.gateway import files
+from marketplace.gateway.client import Client, ClientGone
+from marketplace.gateway.heads import Request
 from marketplace.gateway.problems import Refusal, language_of, starting_page
 from marketplace.gateway.routes import Key, Path, Table, Target, read_path
 from marketplace.gateway.upstream import Pools, Response, Upstream, UpstreamGone
@@ -31,6 +35,7 @@ _FORWARDED = frozenset(
         b"x-forwarded-prefix",
         b"x-forwarded-server",
         b"x-real-ip",
+        files.FIELD,
     }
 )
 # A model server is not trusted with what belongs to the shop, which lives on the same origin:
@@ -47,8 +52,10 @@ _KEPT_FROM_CLIENTS = frozenset(
         b"x-content-type-options",
         b"access-control-allow-origin",
         b"access-control-allow-credentials",
+        files.FIELD,
     }
 )
+_KEPT_OF_THE_SHOP = frozenset({files.FIELD})
 _REPLICA_HEADERS: Headers = [
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; sandbox"),
@@ -72,10 +79,16 @@ class Relay:
 
 
 class Gateway:
-    """Answers client connections from the shop's routes; `shop` is the address of the shop's socket."""
+    """Answers client connections from the shop's routes; `shop` is the address of the shop's socket.
 
-    def __init__(self, shop: str, limits: Limits | None = None, language: str = "zh") -> None:
+    Where `home` is given, files below it are sent from here as the shop tells.
+    """
+
+    def __init__(
+        self, shop: str, limits: Limits | None = None, language: str = "zh", home: FilePath | None = None
+    ) -> None:
         self.limits = limits or Limits()
+        self.home = home
         self.shop, self.language = shop, language
         self.table = Table()
         self._known = asyncio.Event()
@@ -269,6 +282,8 @@ class Gateway:
 
     async def _to_shop(self, client: Client, request: Request, path: Path) -> None:
         headers = end_to_end(request.headers, _FORWARDED) + _forwarded(client, request)
+        if self.home is not None:
+            headers.append(files.OFFER)
         body = None if request.has_body else b""
         # Only what may safely happen twice is sent over a connection that could be stale.
         repeatable = request.method in _SAFE and body is not None
@@ -318,7 +333,11 @@ class Gateway:
 
     async def _send_back(self, client: Client, relay: Relay, response: Response) -> None:
         relay.status = response.status
-        headers = end_to_end(response.headers, _KEPT_FROM_CLIENTS if relay.target else frozenset())
+        headers = end_to_end(response.headers, _KEPT_FROM_CLIENTS if relay.target else _KEPT_OF_THE_SHOP)
+        told = find(response.headers, files.FIELD)
+        if told and relay.target is None and client.answering is not None:
+            await self._send_file(client, relay, response, headers, told)
+            return
         if relay.target is not None:
             headers += _REPLICA_HEADERS
             tokens = find(headers, b"x-usage-tokens")
@@ -334,6 +353,28 @@ class Gateway:
                 return
             piece, data = b"", await body.read()
             done = body.ended and not body.waiting
+
+    async def _send_file(
+        self, client: Client, relay: Relay, response: Response, headers: Headers, told: bytes
+    ) -> None:
+        """Send the file that the shop told, under the head that it gave."""
+        while await response.body.read():
+            pass  # the shop sends none; its connection is free for the next request
+        try:
+            if self.home is None:
+                raise files.NotSendable("no home")
+            piece = files.Piece.parse(told)
+            file = files.open_piece(self.home, piece)
+        except files.NotSendable as why:
+            log("file-not-sendable", "error", why=str(why))
+            raise Refusal(500, "internal-error") from None
+        try:
+            fields = [field for field in headers if field[0] != b"content-length"]
+            fields.append((b"content-length", b"%d" % piece.length))
+            head = client.start_answer(response.status, fields, length=piece.length)
+            relay.bytes_out += await client.send_file(head, file, piece.offset, piece.length)
+        finally:
+            os.close(file)
 
     async def _pump(self, client: Client, request: Request, connection: Upstream, relay: Relay) -> None:
         """Pass a request's body on as it comes."""

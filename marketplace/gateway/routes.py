@@ -7,6 +7,7 @@ takes the same time for a near miss as for any other, so nothing is learned from
 import asyncio
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,10 +35,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What one key opens; deployments holds names, or * for all."""
+    """What one key opens, and until when (seconds of the clock); deployments holds names, or * for all."""
 
     id: str
     deployments: frozenset[str]
+    expires: float | None = None
 
     def opens(self, deployment: str) -> bool:
         """True if the key may call this deployment."""
@@ -61,7 +63,7 @@ class Table:
             for name, r in answer["routes"].items()
         }
         keys = {
-            digest: Key(str(k["id"]), frozenset(map(str, k["deployments"])))
+            digest: Key(str(k["id"]), frozenset(map(str, k["deployments"])), k.get("expires"))
             for digest, k in answer["keys"].items()
         }
         return cls(int(answer["version"]), targets, keys, int(answer.get("max_body") or cls.max_body))
@@ -73,7 +75,7 @@ class Table:
         if scheme.lower() != b"bearer" or not token.strip():
             raise Refusal(401, "key-missing", headers=challenge)
         key = self.keys.get(hashlib.sha256(token.strip()).hexdigest())
-        if key is None:
+        if key is None or (key.expires is not None and key.expires <= time.time()):
             raise Refusal(401, "key-invalid", headers=challenge)
         return key
 

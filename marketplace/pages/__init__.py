@@ -8,11 +8,13 @@ from marketplace.pages import (
     deployments,
     design,
     importing,
+    offered,
     optimizing,
     packaging,
     passport,
     people,
     reviewing,
+    settings,
     storefront,
     vendor,
 )
@@ -27,6 +29,7 @@ def routers() -> list[Router]:
     """Everything to mount: the pages and their static files."""
     handlers = [
         *storefront.handlers,
+        *offered.handlers,
         *deployments.handlers,
         *optimizing.handlers,
         *packaging.handlers,
@@ -37,6 +40,7 @@ def routers() -> list[Router]:
         *passport.handlers,
         *people.handlers,
         *account.handlers,
+        *settings.handlers,
         *design.handlers,
     ]
     return [Router("/", route_handlers=handlers), static_router()]

@@ -1,28 +1,29 @@
-"""Who one is here: sign-in, language, settings; and the page for whatever went wrong."""
+"""Who one is here: signing in, the language, and the page for whatever went wrong."""
 
-import os
 from typing import Any
+from urllib.parse import urlsplit
 
 from litestar import get, post
 from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, URLEncodedBody
 from litestar.response import Redirect, Template
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
-from marketplace import accounts, i18n
-from marketplace.auth import COOKIE, AnyRequest, Viewer, see
-from marketplace.db import write_session
+from marketplace import accounts, i18n, sign_in
+from marketplace.auth import COOKIE, AnyRequest, Viewer, client_of, see
+from marketplace.errors import MarketError
+from marketplace.models import Account
 from marketplace.pages.forms import inside, see_other, sign_in_first
 from marketplace.pages.rendering import is_partial, page
-from marketplace.problems import Problem
+from marketplace.permissions import Permission
+from marketplace.problems import Problem, problem_of
 from marketplace.services import Services
-from marketplace.settings import SETTINGS, Settings, variable
 
 YEAR = 365 * 24 * 3600
 
 
-@get("/lang/{code:str}", include_in_schema=False, sync_to_thread=False)
+@get("/lang/{code:str}", permission=Permission.browse, include_in_schema=False, sync_to_thread=False)
 def switch_language(code: FromPath[str], next: FromQuery[str] = "/") -> Redirect:
     """Read on in another language."""
     response = see_other(inside(next))
@@ -31,38 +32,71 @@ def switch_language(code: FromPath[str], next: FromQuery[str] = "/") -> Redirect
     return response
 
 
-@get("/login", include_in_schema=False, sync_to_thread=False)
+@get("/login", permission=Permission.browse, include_in_schema=False, sync_to_thread=True)
 def login(
     request: AnyRequest,
+    db: NamedDependency[Session],
     viewer: NamedDependency[Viewer],
     next: FromQuery[str] = "/",
 ) -> Template | Redirect:
-    """How to get a sign-in link."""
+    """Name and password, or a sign-in link."""
     if viewer.signed_in:
         return see_other(inside(next))
-    return page(request, viewer, "login.html", next=inside(next))
+    return page(request, viewer, "login.html", **_login(db, next))
 
 
-@post("/login", include_in_schema=False, sync_to_thread=True)
+def _login(db: Session, then: str, name: str = "", problem: Problem | None = None) -> dict[str, Any]:
+    # On a fresh machine nobody has a password: the form for one would only lead astray.
+    has = db.exec(select(Account.id).where(col(Account.password) != "").limit(1)).first() is not None
+    return {"next": inside(then), "name": name, "problem": problem, "passwords": has}
+
+
+@post("/login/password", permission=Permission.browse, include_in_schema=False, sync_to_thread=True)
+def login_with_password(
+    request: AnyRequest,
+    data: URLEncodedBody[dict[str, str]],
+    services: NamedDependency[Services],
+    viewer: NamedDependency[Viewer],
+    db: NamedDependency[Session],
+) -> Template | Redirect:
+    """Sign in with name and password; a refusal is said on the form."""
+    name, then = data.get("name", "").strip(), data.get("next", "/")
+    before = request.cookies.get(COOKIE, "")
+    try:
+        entered = sign_in.by_password(
+            services.engine, name, data.get("password", ""), client_of(request), before
+        )
+    except MarketError as error:
+        problem = problem_of(error, viewer.lang)
+        return _with_headers(
+            page(request, viewer, "login.html", status=problem.status, **_login(db, then, name, problem)),
+            problem,
+        )
+    return _enter(services, entered.cookie, then)
+
+
+@post("/login", permission=Permission.browse, include_in_schema=False, sync_to_thread=True)
 def login_with_link(
-    data: URLEncodedBody[dict[str, str]], services: NamedDependency[Services], db: NamedDependency[Session]
+    request: AnyRequest, data: URLEncodedBody[dict[str, str]], services: NamedDependency[Services]
 ) -> Redirect:
     """Sign in with a pasted link or its last part."""
     token = data.get("link", "").strip().rstrip("/").rpartition("/")[2]
-    return _enter(services, db, token, data.get("next", "/"))
+    return _use_link(request, services, token, data.get("next", "/"))
 
 
-@get("/login/{token:str}", include_in_schema=False, sync_to_thread=True)
-def login_by_link(services: NamedDependency[Services], token: FromPath[str]) -> Redirect:
+@get("/login/{token:str}", permission=Permission.browse, include_in_schema=False, sync_to_thread=True)
+def login_by_link(request: AnyRequest, services: NamedDependency[Services], token: FromPath[str]) -> Redirect:
     """Use up a sign-in link; raises InvalidLoginLink."""
-    # A GET has a session for reading as its `db`; the link is used up in one of our own.
-    with write_session(services.engine) as db:
-        return _enter(services, db, token, "/")
+    return _use_link(request, services, token, "/")
 
 
-def _enter(services: Services, db: Session, token: str, then: str) -> Redirect:
-    cookie = accounts.redeem_link(db, token)
-    db.commit()
+def _use_link(request: AnyRequest, services: Services, token: str, then: str) -> Redirect:
+    before = request.cookies.get(COOKIE, "")
+    entered = sign_in.by_link(services.engine, token, client_of(request), before)
+    return _enter(services, entered.cookie, then)
+
+
+def _enter(services: Services, cookie: str, then: str) -> Redirect:
     response = see_other(inside(then))
     response.set_cookie(
         Cookie(
@@ -78,7 +112,7 @@ def _enter(services: Services, db: Session, token: str, then: str) -> Redirect:
     return response
 
 
-@post("/logout", include_in_schema=False, sync_to_thread=True)
+@post("/logout", permission=Permission.browse, include_in_schema=False, sync_to_thread=True)
 def logout(request: AnyRequest, db: NamedDependency[Session]) -> Redirect:
     """Sign out here."""
     accounts.end_session(db, request.cookies.get(COOKIE, ""))
@@ -88,78 +122,41 @@ def logout(request: AnyRequest, db: NamedDependency[Session]) -> Redirect:
     return response
 
 
-@get("/settings", include_in_schema=False, sync_to_thread=True)
-def settings(
-    request: AnyRequest, services: NamedDependency[Services], viewer: NamedDependency[Viewer]
-) -> Template | Redirect:
-    """The account, the language, and what is set where."""
-    if not viewer.signed_in:
-        return sign_in_first("/settings")
-    return page(request, viewer, "settings.html", link="", **_settings(services, viewer))
-
-
-@post("/settings/login-link", include_in_schema=False, status_code=200, sync_to_thread=True)
-def login_link(
-    request: AnyRequest,
-    services: NamedDependency[Services],
-    db: NamedDependency[Session],
-    viewer: NamedDependency[Viewer],
-) -> Template:
-    """A link that signs another browser in once."""
-    token = accounts.create_login_link(db, viewer.account(db))
-    db.commit()
-    link = f"{services.settings.url}/login/{token}"
-    return page(request, viewer, "settings.html", link=link, **_settings(services, viewer))
-
-
-def _settings(services: Services, viewer: Viewer) -> dict[str, Any]:
-    runtimes = [(r.name, r.available()) for r in services.runtimes.values()]
-    rows = effective(services.settings, viewer.lang) if "operator" in viewer.roles else []
-    return {"runtimes": runtimes, "rows": rows}
-
-
-def effective(settings: Settings, lang: str) -> list[dict[str, str]]:
-    """Every setting with its value, its help and where the value comes from; passwords in URLs are hidden."""
-    rows = []
-    for setting in SETTINGS:
-        value = getattr(settings, setting.name)
-        text = ", ".join(value) if isinstance(value, tuple) else str(value)
-        rows.append(
-            {
-                "variable": variable(setting.name),
-                "value": _without_password(text),
-                "help": setting.help_zh if lang == "zh" else setting.help_en,
-                "source": "environment" if os.environ.get(variable(setting.name), "").strip() else "default",
-            }
-        )
-    return rows
-
-
-def _without_password(text: str) -> str:
-    scheme, mark, rest = text.partition("://")
-    credentials, at, host = rest.rpartition("@")
-    if not mark or not at:
-        return text
-    return f"{scheme}://{credentials.partition(':')[0]}:…@{host}"
-
-
-def problem_page(request: AnyRequest, problem: Problem) -> Template:
-    """A refusal as a page: what happened, why, and the one next step."""
+def problem_page(request: AnyRequest, problem: Problem) -> Template | Redirect:
+    """A refusal as a page: what happened, why, and the one next step; to sign in first is one of them."""
     services: Services = request.app.state.services
+    then = _wanted(request) if problem.code == "sign-in-needed" and not is_partial(request) else ""
+    if then:
+        return sign_in_first(then)
     try:
         viewer = see(request, services)
     except Exception:  # the page about a broken database must not need the database
         viewer = Viewer(None, "", frozenset(), i18n.negotiate(request, services.settings.lang))
     template = "updates/problem.html" if is_partial(request) else "problem.html"
-    return page(request, viewer, template, status=problem.status, problem=problem)
+    return _with_headers(page(request, viewer, template, status=problem.status, problem=problem), problem)
+
+
+def _wanted(request: AnyRequest) -> str:
+    """The page to come back to: the one that was asked for, or that on which a button was pressed."""
+    if request.method == "GET":
+        return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    came_from = urlsplit(request.headers.get("referer", ""))
+    if came_from.netloc != request.headers.get("host"):
+        return ""
+    return came_from.path + (f"?{came_from.query}" if came_from.query else "")
+
+
+def _with_headers(answer: Template, problem: Problem) -> Template:
+    for name, value in problem.headers.items():
+        answer.headers[name] = value
+    return answer
 
 
 handlers = [
     switch_language,
     login,
+    login_with_password,
     login_with_link,
     login_by_link,
     logout,
-    settings,
-    login_link,
 ]

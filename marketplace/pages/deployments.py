@@ -29,11 +29,12 @@ from marketplace.errors import InvalidRequest, MarketError
 from marketplace.i18n import gettext
 from marketplace.i18n import mark as _
 from marketplace.pages import answers, words
-from marketplace.pages.forms import index_of, see_other, sign_in_first
+from marketplace.pages.forms import index_of, see_other
 from marketplace.pages.keys import forget_key, fresh_key, redirect_with_key
 from marketplace.pages.rendering import fragment, is_partial, page
 from marketplace.pages.reports import Statement
 from marketplace.pages.shown import said_of
+from marketplace.permissions import Permission
 from marketplace.problems import problem_of
 from marketplace.provisioning import SERVING
 from marketplace.services import Services
@@ -77,7 +78,7 @@ class Offer:
 
 def _offer(db: Session, deployment: Deployment) -> Offer:
     try:
-        found = listings.get_version(db, f"{deployment.listing}@{deployment.version}")
+        found = listings.get_version(db, f"{deployment.listing}@{deployment.version}", all_states=True)
     except (UnknownListing, UnknownVersion):
         return Offer(None, None)
     return Offer(*found, said_of(db, deployment.variant))
@@ -139,16 +140,14 @@ def _try_context(item: DeploymentOut, offer: Offer) -> dict[str, Any]:
 # The board
 
 
-@get("/deployments", include_in_schema=False, sync_to_thread=True)
+@get("/deployments", permission=Permission.manage_deployments, include_in_schema=False, sync_to_thread=True)
 def board(
     request: AnyRequest,
     services: NamedDependency[Services],
     db: NamedDependency[Session],
     viewer: NamedDependency[Viewer],
-) -> Template | Redirect:
+) -> Template:
     """All deployments."""
-    if not viewer.signed_in:
-        return sign_in_first("/deployments")
     return page(request, viewer, "board.html", **_board(services, db, viewer.lang))
 
 
@@ -162,12 +161,16 @@ def _board(services: Services, db: Session, lang: str) -> dict[str, Any]:
     return {"items": items, "suggestion": first[0] if first else None}
 
 
-@get("/deployments/all/stream", include_in_schema=False, sync_to_thread=True)
+@get(
+    "/deployments/all/stream",
+    permission=Permission.manage_deployments,
+    include_in_schema=False,
+    sync_to_thread=True,
+)
 def board_stream(
     services: NamedDependency[Services], db: NamedDependency[Session], viewer: NamedDependency[Viewer]
 ) -> ServerSentEvent:
     """The board's rows whenever one changes."""
-    viewer.account(db)
 
     def read() -> str:
         with read_session(services.engine) as own:
@@ -192,22 +195,30 @@ def _changed(html: str, sent: str) -> ServerSentEventMessage:
 # One deployment
 
 
-@get("/deployments/{name:str}", include_in_schema=False, sync_to_thread=True)
+@get(
+    "/deployments/{name:str}",
+    permission=Permission.manage_deployments,
+    include_in_schema=False,
+    sync_to_thread=True,
+)
 def show(
     request: AnyRequest,
     services: NamedDependency[Services],
     db: NamedDependency[Session],
     viewer: NamedDependency[Viewer],
     name: FromPath[str],
-) -> Template | Redirect:
+) -> Template:
     """A deployment: its steps while it comes up, then how to call it, a box to try it, and its log."""
-    if not viewer.signed_in:
-        return sign_in_first(f"/deployments/{name}")
     context = _context(*_see(services, db, name, viewer.lang), key=fresh_key(request))
     return page(request, viewer, "deployment.html", **context)
 
 
-@get("/deployments/{name:str}/stream", include_in_schema=False, sync_to_thread=True)
+@get(
+    "/deployments/{name:str}/stream",
+    permission=Permission.manage_deployments,
+    include_in_schema=False,
+    sync_to_thread=True,
+)
 def stream(
     request: AnyRequest,
     services: NamedDependency[Services],
@@ -217,7 +228,6 @@ def stream(
     shown: FromQuery[str] = "",
 ) -> ServerSentEvent:
     """The deployment's steps and state as they change; `shown` is the phase that the page shows."""
-    viewer.account(db)
     deployments.get_deployment(db, name)
     return ServerSentEvent(_updates(services, name, viewer.lang, shown, fresh_key(request)))
 
@@ -244,23 +254,31 @@ def _news(services: Services, name: str, lang: str, key: str) -> dict[str, Any]:
         return _context(*_see(services, db, name, lang), key=key)
 
 
-@get("/deployments/{name:str}/logs", include_in_schema=False, sync_to_thread=True)
+@get(
+    "/deployments/{name:str}/logs",
+    permission=Permission.manage_deployments,
+    include_in_schema=False,
+    sync_to_thread=True,
+)
 def logs(
     request: AnyRequest,
     services: NamedDependency[Services],
     db: NamedDependency[Session],
     viewer: NamedDependency[Viewer],
     name: FromPath[str],
-) -> Template | Redirect:
+) -> Template:
     """The last lines of the server's log."""
-    if not viewer.signed_in:
-        return sign_in_first(f"/deployments/{name}/logs")
     text = provisioning.logs(services, db, name, 200)
     template = "updates/log.html" if is_partial(request) else "log.html"
     return page(request, viewer, template, name=name, log=text)
 
 
-@post("/deployments/{name:str}/stop", include_in_schema=False, sync_to_thread=True)
+@post(
+    "/deployments/{name:str}/stop",
+    permission=Permission.manage_deployments,
+    include_in_schema=False,
+    sync_to_thread=True,
+)
 def stop(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -268,12 +286,16 @@ def stop(
     name: FromPath[str],
 ) -> Redirect:
     """Stop, or cancel what is on its way."""
-    viewer.account(db)
-    provisioning.stop(services, db, name)
+    provisioning.stop(services, db, name, by=viewer)
     return see_other(f"/deployments/{name}")
 
 
-@post("/deployments/{name:str}/retry", include_in_schema=False, sync_to_thread=True)
+@post(
+    "/deployments/{name:str}/retry",
+    permission=Permission.manage_deployments,
+    include_in_schema=False,
+    sync_to_thread=True,
+)
 def retry(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -281,12 +303,16 @@ def retry(
     name: FromPath[str],
 ) -> Redirect:
     """Begin again what failed or was stopped."""
-    viewer.account(db)
-    provisioning.retry(services, db, name)
+    provisioning.retry(services, db, name, by=viewer)
     return see_other(f"/deployments/{name}")
 
 
-@post("/deployments/{name:str}/remove", include_in_schema=False, sync_to_thread=True)
+@post(
+    "/deployments/{name:str}/remove",
+    permission=Permission.manage_deployments,
+    include_in_schema=False,
+    sync_to_thread=True,
+)
 def remove(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -294,12 +320,16 @@ def remove(
     name: FromPath[str],
 ) -> Redirect:
     """Stop and forget."""
-    viewer.account(db)
-    provisioning.remove(services, db, name)
+    provisioning.remove(services, db, name, by=viewer)
     return see_other("/deployments")
 
 
-@post("/deployments/{name:str}/keys", include_in_schema=False, sync_to_thread=True)
+@post(
+    "/deployments/{name:str}/keys",
+    permission=Permission.manage_deployments,
+    include_in_schema=False,
+    sync_to_thread=True,
+)
 def new_key(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -307,19 +337,29 @@ def new_key(
     name: FromPath[str],
 ) -> Redirect:
     """One more key, shown once."""
-    key = provisioning.new_key(services, db, viewer.account(db), name)
+    key = provisioning.new_key(services, db, viewer.account(db), name, address=viewer.address)
     return redirect_with_key(name, key, services.settings.url)
 
 
-@post("/deployments/{name:str}/keys/kept", include_in_schema=False, sync_to_thread=True)
+@post(
+    "/deployments/{name:str}/keys/kept",
+    permission=Permission.manage_deployments,
+    include_in_schema=False,
+    sync_to_thread=True,
+)
 def key_kept(db: NamedDependency[Session], viewer: NamedDependency[Viewer], name: FromPath[str]) -> Redirect:
     """The person has kept the key: show it no more."""
-    viewer.account(db)
     deployments.get_deployment(db, name)
     return forget_key(name)
 
 
-@post("/deployments/{name:str}/try", include_in_schema=False, status_code=200, sync_to_thread=True)
+@post(
+    "/deployments/{name:str}/try",
+    permission=Permission.manage_deployments,
+    include_in_schema=False,
+    status_code=200,
+    sync_to_thread=True,
+)
 def try_out(
     request: AnyRequest,
     data: MultipartBody[dict[str, Any]],
@@ -329,7 +369,6 @@ def try_out(
     name: FromPath[str],
 ) -> Template:
     """Send what was filled in, or one of the examples, to the model and show its answer."""
-    viewer.account(db)
     item, offer = _see(services, db, name, viewer.lang)
     partial = is_partial(request)
     context = _context(item, offer, key=fresh_key(request))

@@ -14,6 +14,7 @@ from marketplace.auth import AnyRequest, Viewer
 from marketplace.pages import plots, reports
 from marketplace.pages.rendering import page
 from marketplace.pages.reports import Statement
+from marketplace.permissions import Permission
 
 COLOURS = (
     "paper", "shade", "ink", "muted", "line", "edge", "seal", "link", "ok", "warn", "bad",
@@ -93,7 +94,7 @@ STEPS = (
 )
 
 
-@get("/design", include_in_schema=False, sync_to_thread=False)
+@get("/design", permission=Permission.browse, include_in_schema=False, sync_to_thread=False)
 def design(request: AnyRequest, viewer: NamedDependency[Viewer]) -> Template:
     """The living page of the design."""
     return page(
@@ -110,7 +111,7 @@ def design(request: AnyRequest, viewer: NamedDependency[Viewer]) -> Template:
     )
 
 
-@get("/api/docs", include_in_schema=False, sync_to_thread=True)
+@get("/api/docs", permission=Permission.browse, include_in_schema=False, sync_to_thread=True)
 def api_reference(request: AnyRequest, viewer: NamedDependency[Viewer]) -> Template:
     """The HTTP API, read from its own OpenAPI document."""
     document = request.app.openapi_schema.to_schema()

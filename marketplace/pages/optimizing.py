@@ -34,10 +34,11 @@ from marketplace.i18n import gettext, ngettext
 from marketplace.i18n import mark as _
 from marketplace.pages import optimizing_form as forms
 from marketplace.pages import plots, reports
-from marketplace.pages.forms import free_name, see_other, sign_in_first
+from marketplace.pages.forms import free_name, see_other
 from marketplace.pages.keys import redirect_with_key
 from marketplace.pages.rendering import fragment, page, size
 from marketplace.pages.shown import Fact, architecture_facts, listing_shown, listing_title
+from marketplace.permissions import Permission
 from marketplace.problems import problem, problem_of
 from marketplace.services import Services
 
@@ -54,13 +55,11 @@ def state_shown(job: OptimizationOut) -> str:
 # The list
 
 
-@get("/optimizations", include_in_schema=False, sync_to_thread=True)
-def board(
-    request: AnyRequest, db: NamedDependency[Session], viewer: NamedDependency[Viewer]
-) -> Template | Redirect:
+@get(
+    "/optimizations", permission=Permission.manage_optimizations, include_in_schema=False, sync_to_thread=True
+)
+def board(request: AnyRequest, db: NamedDependency[Session], viewer: NamedDependency[Viewer]) -> Template:
     """All optimisations."""
-    if not viewer.signed_in:
-        return sign_in_first("/optimizations")
     return page(request, viewer, "optimizations.html", **_board(db, viewer.lang))
 
 
@@ -74,12 +73,16 @@ def _board(db: Session, lang: str) -> dict[str, Any]:
     }
 
 
-@get("/optimizations/all/stream", include_in_schema=False, sync_to_thread=True)
+@get(
+    "/optimizations/all/stream",
+    permission=Permission.manage_optimizations,
+    include_in_schema=False,
+    sync_to_thread=True,
+)
 def board_stream(
     services: NamedDependency[Services], db: NamedDependency[Session], viewer: NamedDependency[Viewer]
 ) -> ServerSentEvent:
     """The list whenever one of its rows changes."""
-    viewer.account(db)
 
     def read() -> str:
         with read_session(services.engine) as own:
@@ -105,17 +108,20 @@ def _changed(html: str) -> ServerSentEventMessage:
 # One job
 
 
-@get("/optimizations/{identity:str}", include_in_schema=False, sync_to_thread=True)
+@get(
+    "/optimizations/{identity:str}",
+    permission=Permission.manage_optimizations,
+    include_in_schema=False,
+    sync_to_thread=True,
+)
 def show(
     request: AnyRequest,
     services: NamedDependency[Services],
     db: NamedDependency[Session],
     viewer: NamedDependency[Viewer],
     identity: FromPath[str],
-) -> Template | Redirect:
+) -> Template:
     """One job: its steps while it runs, then what it found, with every trial."""
-    if not viewer.signed_in:
-        return sign_in_first(f"/optimizations/{identity}")
     row = optimizations.get_optimization(db, identity)
     return page(request, viewer, "optimization.html", **_job(services, db, row, viewer.lang))
 
@@ -186,7 +192,12 @@ def _taken(db: Session) -> set[str]:
     return {d.name for d in deployments.list_deployments(db) if d.state not in deployments.RESTING}
 
 
-@get("/optimizations/{identity:str}/stream", include_in_schema=False, sync_to_thread=True)
+@get(
+    "/optimizations/{identity:str}/stream",
+    permission=Permission.manage_optimizations,
+    include_in_schema=False,
+    sync_to_thread=True,
+)
 def stream(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -194,7 +205,6 @@ def stream(
     identity: FromPath[str],
 ) -> ServerSentEvent:
     """The job's state, steps and trials as they change; ends with the job."""
-    viewer.account(db)
     optimizations.get_optimization(db, identity)
     return ServerSentEvent(_updates(services, identity, viewer.lang))
 
@@ -228,7 +238,12 @@ def _news(services: Services, identity: str, lang: str) -> tuple[str, list[str]]
     ]
 
 
-@post("/optimizations/{identity:str}/cancel", include_in_schema=False, sync_to_thread=True)
+@post(
+    "/optimizations/{identity:str}/cancel",
+    permission=Permission.manage_optimizations,
+    include_in_schema=False,
+    sync_to_thread=True,
+)
 def cancel(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -236,12 +251,16 @@ def cancel(
     identity: FromPath[str],
 ) -> Redirect:
     """Stop a job that waits or runs."""
-    viewer.account(db)
     optimizing.cancel(services, db, identity)
     return see_other(f"/optimizations/{identity}")
 
 
-@post("/optimizations/{identity:str}/retry", include_in_schema=False, sync_to_thread=True)
+@post(
+    "/optimizations/{identity:str}/retry",
+    permission=Permission.manage_optimizations,
+    include_in_schema=False,
+    sync_to_thread=True,
+)
 def retry(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -249,12 +268,16 @@ def retry(
     identity: FromPath[str],
 ) -> Redirect:
     """Begin again what failed or was cancelled."""
-    viewer.account(db)
     optimizing.retry(services, db, identity)
     return see_other(f"/optimizations/{identity}")
 
 
-@post("/optimizations/{identity:str}/remove", include_in_schema=False, sync_to_thread=True)
+@post(
+    "/optimizations/{identity:str}/remove",
+    permission=Permission.manage_optimizations,
+    include_in_schema=False,
+    sync_to_thread=True,
+)
 def remove(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -262,7 +285,6 @@ def remove(
     identity: FromPath[str],
 ) -> Redirect:
     """Forget a job that ended."""
-    viewer.account(db)
     optimizing.remove(services, db, identity)
     return see_other("/optimizations")
 
@@ -270,7 +292,12 @@ def remove(
 # Asking for one
 
 
-@get("/listings/{vendor:str}/{name:str}/optimize", include_in_schema=False, sync_to_thread=True)
+@get(
+    "/listings/{vendor:str}/{name:str}/optimize",
+    permission=Permission.manage_optimizations,
+    include_in_schema=False,
+    sync_to_thread=True,
+)
 def form(
     request: AnyRequest,
     services: NamedDependency[Services],
@@ -280,10 +307,8 @@ def form(
     name: FromPath[str],
     before: FromQuery[str] = "",
     drop: FromQuery[str] = "",
-) -> Template | Redirect:
+) -> Template:
     """The form; `before` is a job whose wishes it begins with, `drop` another loss allowed, in points."""
-    if not viewer.signed_in:
-        return sign_in_first(f"/listings/{vendor}/{name}/optimize")
     values, errors = forms.Values(), {}
     if before:
         row = optimizations.get_optimization(db, before)
@@ -349,6 +374,7 @@ def _effort(job: dict[str, Any], lang: str) -> list[Fact]:
 
 @post(
     "/listings/{vendor:str}/{name:str}/optimize",
+    permission=Permission.manage_optimizations,
     include_in_schema=False,
     status_code=200,
     sync_to_thread=True,
@@ -376,6 +402,7 @@ def begin(
             device=values.device or None,
             objective=objective,
             sample=values.sample,
+            address=viewer.address,
         )
     except (MarketError, DeployerError, CatalogError) as error:
         said = problem_of(error, viewer.lang)
@@ -386,6 +413,7 @@ def begin(
 
 @post(
     "/listings/{vendor:str}/{name:str}/optimize/forget/{sample:str}",
+    permission=Permission.manage_optimizations,
     include_in_schema=False,
     sync_to_thread=True,
 )
@@ -405,7 +433,7 @@ def forget(
 # Variants
 
 
-@get("/variants/{digest:str}", include_in_schema=False, sync_to_thread=True)
+@get("/variants/{digest:str}", permission=Permission.browse, include_in_schema=False, sync_to_thread=True)
 def certificate(
     request: AnyRequest,
     services: NamedDependency[Services],
@@ -426,11 +454,16 @@ def certificate(
         recipes=reports.recipes_title(said.graphs, lang) if said else "",
         confirmed=reports.confirmed(said.target if said else None),
         listing_title=listing_title(db, variant.listing, lang),
-        free_name=free_name(variant.listing, _taken(db)) if viewer.signed_in else "",
+        free_name=free_name(variant.listing, _taken(db)) if viewer.may(Permission.manage_deployments) else "",
     )
 
 
-@post("/variants/{digest:str}/deploy", include_in_schema=False, sync_to_thread=True)
+@post(
+    "/variants/{digest:str}/deploy",
+    permission=Permission.manage_deployments,
+    include_in_schema=False,
+    sync_to_thread=True,
+)
 def deploy(
     data: URLEncodedBody[dict[str, str]],
     services: NamedDependency[Services],
@@ -439,8 +472,6 @@ def deploy(
     digest: FromPath[str],
 ) -> Redirect:
     """Begin a deployment of the variant and go to its page."""
-    if not viewer.signed_in:
-        return sign_in_first(f"/variants/{digest}")
     variant = optimizations.get_variant(db, digest)
     made = provisioning.deploy(
         services,
@@ -450,6 +481,7 @@ def deploy(
         name=data.get("name", "").strip() or None,
         runtime=data.get("runtime") or None,
         variant=digest,
+        address=viewer.address,
     )
     return redirect_with_key(made.deployment.name, made.key, services.settings.url)
 

@@ -29,9 +29,10 @@ from marketplace.db import read_session
 from marketplace.errors import MarketError
 from marketplace.i18n import gettext
 from marketplace.i18n import mark as _
-from marketplace.pages.forms import see_other, sign_in_first
+from marketplace.pages.forms import see_other
 from marketplace.pages.rendering import fragment, page, query
 from marketplace.pages.shown import listing_shown, offers_of
+from marketplace.permissions import Permission
 from marketplace.problems import problem_of
 from marketplace.services import Services
 
@@ -139,7 +140,7 @@ def _context(services: Services, db: Session, viewer: Viewer, listing: str, vari
     release = releases.describe(services.settings.home, db, listing, variant)
     row = listings.get_listing(db, release.name)
     version = listings.current_version(db, row)
-    rows = rows_of(services, db, release, variant, viewer.lang, seen=viewer.signed_in)
+    rows = rows_of(services, db, release, variant, viewer.lang, seen=viewer.may(Permission.manage_packages))
     return {
         "item": listing_shown(db, row, viewer.lang),
         "release": release,
@@ -152,7 +153,12 @@ def _context(services: Services, db: Session, viewer: Viewer, listing: str, vari
     }
 
 
-@get("/listings/{vendor:str}/{name:str}/package", include_in_schema=False, sync_to_thread=True)
+@get(
+    "/listings/{vendor:str}/{name:str}/package",
+    permission=Permission.browse,
+    include_in_schema=False,
+    sync_to_thread=True,
+)
 def show(
     request: AnyRequest,
     services: NamedDependency[Services],
@@ -169,6 +175,7 @@ def show(
 
 @post(
     "/listings/{vendor:str}/{name:str}/package",
+    permission=Permission.manage_packages,
     include_in_schema=False,
     status_code=200,
     sync_to_thread=True,
@@ -185,8 +192,6 @@ def begin(
     """Begin a package, and come back to its row; a refusal is said there."""
     listing, variant = f"{vendor}/{name}", data.get("variant", "")
     back = query(f"/listings/{listing}/package", variant=variant)
-    if not viewer.signed_in:
-        return sign_in_first(back)
     terminal, device = data.get("terminal", ""), data.get("device", "")
     platforms = [each for each in data.get("platform", "").split(",") if each]
     try:
@@ -199,6 +204,7 @@ def begin(
             variant=variant,
             platforms=platforms,
             device=device,
+            address=viewer.address,
         )
     except (MarketError, DeployerError, CatalogError) as error:
         said = problem_of(error, viewer.lang)
@@ -207,7 +213,12 @@ def begin(
     return see_other(f"{back}#{row_id(terminal, device)}")
 
 
-@get("/listings/{vendor:str}/{name:str}/package/stream", include_in_schema=False, sync_to_thread=True)
+@get(
+    "/listings/{vendor:str}/{name:str}/package/stream",
+    permission=Permission.manage_packages,
+    include_in_schema=False,
+    sync_to_thread=True,
+)
 def stream(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -217,7 +228,6 @@ def stream(
     variant: FromQuery[str] = "",
 ) -> ServerSentEvent:
     """The rows that change, until nothing is to be waited for any more."""
-    viewer.account(db)
     release = releases.describe(services.settings.home, db, f"{vendor}/{name}", variant)
     return ServerSentEvent(_updates(services, release, variant, viewer.lang))
 
@@ -257,11 +267,14 @@ def _news(services: Services, release: Release, variant: str, lang: str) -> tupl
 # One package
 
 
-@get("/packages/{identity:str}", include_in_schema=False, sync_to_thread=True)
+@get(
+    "/packages/{identity:str}",
+    permission=Permission.manage_packages,
+    include_in_schema=False,
+    sync_to_thread=True,
+)
 def find(db: NamedDependency[Session], viewer: NamedDependency[Viewer], identity: FromPath[str]) -> Redirect:
     """To the row of a package."""
-    if not viewer.signed_in:
-        return sign_in_first(f"/packages/{identity}")
     return see_other(_place(db, identity))
 
 
@@ -271,7 +284,12 @@ def _place(db: Session, identity: str) -> str:
     return f"{path}#{row_id(row.terminal, row.device)}"
 
 
-@post("/packages/{identity:str}/cancel", include_in_schema=False, sync_to_thread=True)
+@post(
+    "/packages/{identity:str}/cancel",
+    permission=Permission.manage_packages,
+    include_in_schema=False,
+    sync_to_thread=True,
+)
 def cancel(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -279,12 +297,16 @@ def cancel(
     identity: FromPath[str],
 ) -> Redirect:
     """Stop one that waits or is built."""
-    viewer.account(db)
     packaging.cancel(services, db, identity)
     return see_other(_place(db, identity))
 
 
-@post("/packages/{identity:str}/retry", include_in_schema=False, sync_to_thread=True)
+@post(
+    "/packages/{identity:str}/retry",
+    permission=Permission.manage_packages,
+    include_in_schema=False,
+    sync_to_thread=True,
+)
 def retry(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -292,12 +314,16 @@ def retry(
     identity: FromPath[str],
 ) -> Redirect:
     """Begin again what failed or was cancelled."""
-    viewer.account(db)
     packaging.retry(services, db, identity)
     return see_other(_place(db, identity))
 
 
-@post("/packages/{identity:str}/remove", include_in_schema=False, sync_to_thread=True)
+@post(
+    "/packages/{identity:str}/remove",
+    permission=Permission.manage_packages,
+    include_in_schema=False,
+    sync_to_thread=True,
+)
 def remove(
     services: NamedDependency[Services],
     db: NamedDependency[Session],
@@ -305,7 +331,6 @@ def remove(
     identity: FromPath[str],
 ) -> Redirect:
     """Forget one that ended, with its file."""
-    viewer.account(db)
     place = _place(db, identity)
     packaging.remove(services, db, identity)
     return see_other(place)

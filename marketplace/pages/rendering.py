@@ -15,13 +15,19 @@ from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.response import Template
 from litestar.template import TemplateConfig
 from markupsafe import Markup
+from sqlalchemy import func
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import select
 
 from catalog import taxonomy
+from catalog.models import Version, VersionState
 from deployer.devices import DEVICES
 from marketplace import i18n
 from marketplace.auth import AnyRequest, Viewer
+from marketplace.db import read_session
 from marketplace.pages import reports, words
 from marketplace.pages.static import TEMPLATES, has_asset, static_url
+from marketplace.permissions import Permission
 
 # Nothing but our own files: no inline script or style, no frame around us, no form that leads away.
 SECURITY_HEADERS = {
@@ -85,17 +91,11 @@ def to_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, indent=2, default=str)
 
 
-@lru_cache(maxsize=256)
 def markdown(text: str) -> Markup:
-    """A card's Markdown as HTML; HTML inside it is shown as text, and its headings step one down."""
-    from markdown_it import MarkdownIt  # a late import: only a listing's card needs it
+    """A card's Markdown as HTML that can do no harm."""
+    from catalog.cards import render  # a late import: only a listing's card needs it
 
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
-    tokens = parser.parse(text)
-    for token in tokens:
-        if token.type in ("heading_open", "heading_close"):
-            token.tag = f"h{min(int(token.tag[1]) + 1, 6)}"
-    return Markup(parser.renderer.render(tokens, parser.options, {}))  # noqa: S704 (html is disabled)
+    return Markup(render(text))  # noqa: S704 (cleaned by an allow list)
 
 
 def _title(terms: Mapping[str, taxonomy.Term], id: str, lang: str) -> str:
@@ -199,10 +199,28 @@ def page(
     here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     return Template(
         template,
-        context={**language_context(viewer.lang), "viewer": viewer, "here": quote(here, safe="/"), **context},
+        context={
+            **language_context(viewer.lang),
+            "viewer": viewer,
+            "here": quote(here, safe="/"),
+            "waiting": _waiting(request, viewer),
+            **context,
+        },
         status_code=status,
         headers={"Vary": "Accept-Language, Cookie", "Cache-Control": "no-store", **SECURITY_HEADERS},
     )
+
+
+def _waiting(request: AnyRequest, viewer: Viewer) -> int:
+    """How many versions wait for a decision, for those who decide."""
+    if not viewer.may(Permission.decide_reviews):
+        return 0
+    found = select(func.count()).select_from(Version).where(Version.state == VersionState.submitted)
+    try:
+        with read_session(request.app.state.services.engine) as db:
+            return int(db.exec(found).one())
+    except SQLAlchemyError:  # the page about a broken database must not need the database
+        return 0
 
 
 def fragment(lang: str, template: str, **context: Any) -> str:

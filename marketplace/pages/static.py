@@ -15,6 +15,7 @@ from litestar.exceptions import NotFoundException
 from litestar.params import FromPath, FromQuery
 
 from marketplace.auth import AnyRequest
+from marketplace.permissions import Permission
 
 WEB = Path(__file__).resolve().parent.parent.parent / "web"
 TEMPLATES = WEB / "templates"
@@ -66,7 +67,7 @@ def static_url(path: str) -> str:
     return f"/static/{path}?v={assets()[path].digest}"
 
 
-@get("/static/{path:path}", include_in_schema=False, sync_to_thread=False)
+@get("/static/{path:path}", permission=Permission.browse, include_in_schema=False, sync_to_thread=False)
 def static_file(request: AnyRequest, path: FromPath[str], v: FromQuery[str] = "") -> Response[bytes]:
     """One file; kept for a year under its digest, asked for again under any other name."""
     asset = assets().get(path.lstrip("/"))

@@ -1,43 +1,37 @@
 """What can be had: the home page with its shelves, search, and the page of a listing."""
 
-from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 from litestar import Response, get, post
 from litestar.concurrency import sync_to_thread
-from litestar.di import NamedDependency
+from litestar.di import NamedDependency, Provide
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath, FromQuery, URLEncodedBody
 from litestar.response import Redirect, ServerSentEvent, ServerSentEventMessage, Template
 from sqlmodel import Session
 
-from catalog import listings, signing
-from catalog.models import Listing, Version
+from catalog import listings, signing, taxonomy
+from catalog import search as finding
+from catalog.models import Listing, Vendor, Version
 from deployer import deployments
 from deployer.terminals import TERMINALS
 from marketplace import provisioning
-from marketplace.api.catalog import ShelfOut, shelf_out
-from marketplace.api.schemas import ListingOut
+from marketplace.api.catalog import Filters, ShelfOut, provide_filters, shelf_out
+from marketplace.api.schemas import ListingOut, card_out, listing_out
 from marketplace.auth import AnyRequest, Viewer
 from marketplace.db import read_session
-from marketplace.pages import answers, words
-from marketplace.pages.forms import free_name, index_of, sign_in_first
+from marketplace.pages import answers, narrowing, offered, words
+from marketplace.pages.forms import free_name, index_of
 from marketplace.pages.keys import redirect_with_key
 from marketplace.pages.rendering import fragment, page
-from marketplace.pages.shown import architecture_facts, certified, listing_shown, looked_at, offers_of
+from marketplace.pages.shown import architecture_facts, certified, looked_at, offers_of
+from marketplace.permissions import Permission
 from marketplace.services import Services
 
 PAGE_SIZE = 24
-
-
-@dataclass(frozen=True)
-class Facet:
-    """One value to narrow a search by, and how many of the found listings have it."""
-
-    id: str
-    count: int
+SHELF_SIZE = 12
 
 
 @dataclass(frozen=True)
@@ -50,7 +44,7 @@ class Shelf:
     again: list[ListingOut]
 
 
-@get("/", include_in_schema=False, sync_to_thread=True)
+@get("/", permission=Permission.browse, include_in_schema=False, sync_to_thread=True)
 def home(request: AnyRequest, db: NamedDependency[Session], viewer: NamedDependency[Viewer]) -> Template:
     """The shelves, by vertical."""
     return page(request, viewer, "home.html", **_shelves(db, viewer.lang))
@@ -60,12 +54,12 @@ def _shelves(db: Session, lang: str) -> dict[str, Any]:
     """The shelves of the home page, those that only repeat what stands above at the end."""
     seen: set[str] = set()
     shelves = []
-    for vertical, rows in listings.listings_by_vertical(db).items():
-        items = [listing_shown(db, row, lang) for row in rows]
+    for vertical, count in finding.verticals(db).items():
+        items = [card_out(card, lang) for card in finding.shelf(db, vertical, SHELF_SIZE)]
         first = [item for item in items if item.name not in seen]
         again = [item for item in items if item.name in seen]
         seen.update(item.name for item in first)
-        shelves.append(Shelf(vertical, len(items), first, again))
+        shelves.append(Shelf(vertical, count, first, again))
     return {
         "shelves": [shelf for shelf in shelves if shelf.first],
         "others": [shelf for shelf in shelves if not shelf.first],
@@ -74,7 +68,7 @@ def _shelves(db: Session, lang: str) -> dict[str, Any]:
     }
 
 
-@get("/shelf/stream", include_in_schema=False)
+@get("/shelf/stream", permission=Permission.browse, include_in_schema=False)
 async def shelf_stream(
     services: NamedDependency[Services],
     viewer: NamedDependency[Viewer],
@@ -106,42 +100,55 @@ def _shelf_news(services: Services, lang: str, ready: int) -> tuple[str, ShelfOu
         return fragment(lang, "updates/shelf.html", **_shelves(db, lang)), shelf
 
 
-@get("/search", include_in_schema=False, sync_to_thread=True)
+@get(
+    "/search",
+    permission=Permission.browse,
+    include_in_schema=False,
+    sync_to_thread=True,
+    dependencies={"filters": Provide(provide_filters, sync_to_thread=False)},
+)
 def search(
     request: AnyRequest,
     db: NamedDependency[Session],
     viewer: NamedDependency[Viewer],
+    filters: NamedDependency[Filters],
     q: FromQuery[str] = "",
-    task: FromQuery[str] = "",
-    vertical: FromQuery[str] = "",
+    sort: FromQuery[str] = "",
     offset: FromQuery[int] = 0,
 ) -> Template:
     """Listings that match, with what to narrow them by."""
-    start = max(0, min(offset, 1 << 31))
-    found = listings.search_listings(
-        db, q=q, task=task or None, vertical=vertical or None, limit=PAGE_SIZE, offset=start
-    )
-    every = listings.search_listings(db, q=q, limit=1000).items
-    tasks = Counter(row.task for row in every if not vertical or vertical in row.verticals)
-    verticals = Counter(v for row in every if not task or row.task == task for v in row.verticals)
+    order = finding.Sort(sort) if sort in list(finding.Sort) else finding.Sort.fit
+    start = max(0, min(offset, finding.DEEPEST))
+    if "task" in filters:
+        filters["task"] = [taxonomy.task(name).id for name in filters["task"]]
+    found = finding.find(db, q=q, filters=filters, facets=True, sort=order, limit=PAGE_SIZE, offset=start)
+    asked = narrowing.Asked(q[:1000], filters, order)
     return page(
         request,
         viewer,
         "search.html",
         q=q,
-        task=task,
-        vertical=vertical,
+        found=found,
         offset=start,
         page_size=PAGE_SIZE,
-        total=found.total,
-        items=[listing_shown(db, row, viewer.lang) for row in found.items],
+        deepest=finding.DEEPEST,
+        scan=finding.SCAN,
+        asked=asked,
+        items=[card_out(card, viewer.lang) for card in finding.cards(db, found.ids)],
         certified=certified(db),
-        tasks=[Facet(*item) for item in tasks.most_common()],
-        verticals=[Facet(*item) for item in verticals.most_common()],
+        groups=narrowing.groups(asked, found.facets, viewer.lang),
+        active=narrowing.active(asked, found.facets, viewer.lang),
+        sorts=narrowing.SORTS,
+        order=order,
     )
 
 
-@get("/listings/{vendor:str}/{name:str}", include_in_schema=False, sync_to_thread=True)
+@get(
+    "/listings/{vendor:str}/{name:str}",
+    permission=Permission.browse,
+    include_in_schema=False,
+    sync_to_thread=True,
+)
 def listing(
     request: AnyRequest,
     services: NamedDependency[Services],
@@ -152,23 +159,25 @@ def listing(
 ) -> Template:
     """One listing: its facts, card, examples, files and versions, and the button to deploy it."""
     row = listings.get_listing(db, f"{vendor}/{name}")
-    version = listings.current_version(db, row)
-    running = deployments.list_deployments(db) if viewer.signed_in else []
+    version = offered.version_of(db, row)
+    may_run = viewer.may(Permission.manage_deployments)
+    running = deployments.list_deployments(db) if may_run else []
     own = [d for d in running if d.listing == row.name]
     return page(
         request,
         viewer,
         "listing.html",
-        item=listing_shown(db, row, viewer.lang),
+        item=listing_out(row, version, db.get_one(Vendor, row.vendor_id), viewer.lang),
         row=row,
+        **offered.about(services, db, request, viewer, row, version),
         card=row.card_zh if viewer.lang == "zh" else row.card_en,
         version=version,
         signature=signing.signature_of(services.settings.home, version.digest),
-        versions=listings.versions_of(db, row),
         examples=_examples(row, version),
         runtimes=[(r.name, r.available()) for r in services.runtimes.values()],
         default_runtime=services.settings.runtime,
         running=own,
+        related=[card_out(card, viewer.lang) for card in finding.related(db, row)],
         certified=certified(db),
         variants=offers_of(db, row.name, version.digest, viewer.lang),
         places=TERMINALS,
@@ -199,7 +208,12 @@ def _examples(row: Listing, version: Version) -> list[dict[str, Any]]:
     return shown
 
 
-@get("/listings/{vendor:str}/{name:str}/examples/{file:str}", include_in_schema=False, sync_to_thread=True)
+@get(
+    "/listings/{vendor:str}/{name:str}/examples/{file:str}",
+    permission=Permission.browse,
+    include_in_schema=False,
+    sync_to_thread=True,
+)
 def example_picture(
     db: NamedDependency[Session], vendor: FromPath[str], name: FromPath[str], file: FromPath[str]
 ) -> Response[bytes]:
@@ -218,7 +232,12 @@ def example_picture(
     return Response(small, media_type="image/webp", headers=headers)
 
 
-@post("/listings/{vendor:str}/{name:str}/deploy", include_in_schema=False, sync_to_thread=True)
+@post(
+    "/listings/{vendor:str}/{name:str}/deploy",
+    permission=Permission.manage_deployments,
+    include_in_schema=False,
+    sync_to_thread=True,
+)
 def deploy(
     data: URLEncodedBody[dict[str, str]],
     services: NamedDependency[Services],
@@ -228,15 +247,14 @@ def deploy(
     name: FromPath[str],
 ) -> Redirect:
     """Begin a deployment and go to its page."""
-    if not viewer.signed_in:
-        return sign_in_first(f"/listings/{vendor}/{name}")
     made = provisioning.deploy(
         services,
         db,
         viewer.account(db),
-        listing=f"{vendor}/{name}",
+        listing=f"{vendor}/{name}" + (f"@{number}" if (number := data.get("version", "")) else ""),
         name=data.get("name", "").strip() or None,
         runtime=data.get("runtime") or None,
+        address=viewer.address,
     )
     return redirect_with_key(made.deployment.name, made.key, services.settings.url)
 

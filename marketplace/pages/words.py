@@ -20,10 +20,31 @@ SHAPES = {
     "refused": "▲",
     "cancelled": "○",
     "ready": "●",
+    # of a version, and of a check
+    "draft": "○",
+    "submitted": "◐",
+    "listed": "●",
+    "rejected": "✕",
+    "deprecated": "▲",
+    "yanked": "✕",
+    "waiting": "○",
+    "pass": "●",
+    "warn": "▲",
+    "fail": "✕",
+    "unknown": "◌",
 }
 TONES = {
     "live": "ok",
     "ready": "ok",
+    "listed": "ok",
+    "submitted": "busy",
+    "rejected": "bad",
+    "deprecated": "warn",
+    "yanked": "bad",
+    "pass": "ok",
+    "warn": "warn",
+    "fail": "bad",
+    "unknown": "warn",
     "degraded": "warn",
     "failed": "bad",
     "running": "busy",
@@ -53,6 +74,17 @@ STATES = {
     "refused": _("Nothing held"),
     "cancelled": _("Cancelled"),
     "ready": _("Ready"),
+    "draft": _("Draft"),
+    "submitted": _("Submitted"),
+    "listed": _("Listed"),
+    "rejected": _("Rejected"),
+    "deprecated": _("Deprecated"),
+    "yanked": _("Yanked"),
+    "waiting": _("Waiting"),
+    "pass": _("Passed"),
+    "warn": _("Look at this"),
+    "fail": _("Does not pass"),
+    "unknown": _("Unknown"),
 }
 STEPS = {
     "fetch": _("Fetch files"),
@@ -306,6 +338,21 @@ CHANGES = {
     "throughput": _("Requests a second"),
     "memory": _("Memory"),
     "cold-start": _("Cold start"),
+}
+# How a vendor's name was proved.
+PROOFS = {
+    "dns": _("proved by a DNS record of {domain}"),
+    "file": _("proved by a file on {domain}"),
+    "operator": _("vouched for by an operator"),
+    "": _("proved"),
+}
+# How far the checks of a version are, in short.
+CHECK_STATES = {
+    "": _("not checked yet"),
+    "waiting": _("checks wait"),
+    "running": _("being checked"),
+    "passed": _("checks passed"),
+    "failed": _("checks did not pass"),
 }
 # Texts of the catalogue's and the runtimes' own values that pages compose.
 ROLES = {"opc": _("OPC"), "operator": _("Operator"), "vendor": _("Vendor")}

@@ -15,7 +15,7 @@ from deployer.optimizer.report import Report, to_plain
 from marketplace.accounts import first_account
 from marketplace.assets import WEB
 from marketplace.db import open_engine, transaction
-from tests.marketplace.pages import drafts
+from tests.marketplace.pages import drafts, goods
 from tests.shop import Shop
 
 AXE = WEB / "node_modules" / "axe-core" / "axe.min.js"
@@ -178,6 +178,18 @@ def _variant(row: Optimization, report: Report, manifest: dict[str, Any]) -> Var
         certificate=report.certificate,
         size=23_400_000,
     )
+
+
+@pytest.fixture(scope="module")
+def published(shop: Shop) -> Iterator[dict[str, str]]:
+    """Pages of a vendor with versions in several states, which tests look at and leave as they are."""
+    engine = open_engine(f"sqlite:///{shop.home / 'market.db'}")
+    with transaction(engine) as db:
+        paths = goods.publish(db, first_account(db))
+    yield paths
+    with transaction(engine) as db:  # the shop is shared, and other tests see it as it was
+        goods.remove(db)
+    engine.dispose()
 
 
 @pytest.fixture(scope="session")

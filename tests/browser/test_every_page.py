@@ -22,6 +22,8 @@ SIGNED_IN = {
     "deployment": "/deployments/looked-at",
     "log": "/deployments/looked-at/logs",
     "settings": "/settings",
+    "accounts": "/accounts",
+    "audit": "/audit",
     "optimise": "/listings/opc-market/zh-sentiment/optimize",
     "optimisations": "/optimizations",
     "package": "/listings/opc-market/zh-sentiment/package",
@@ -34,13 +36,19 @@ MOST_BYTES = 100_000
 @pytest.mark.parametrize("lang", ["zh", "en"])
 @pytest.mark.parametrize(("theme", "width"), LOOKS)
 def test_accessible_and_never_too_wide(
-    tab: Opener, running: str, optimised: dict[str, str], lang: str, theme: str, width: int
+    tab: Opener,
+    running: str,
+    optimised: dict[str, str],
+    published: dict[str, str],
+    lang: str,
+    theme: str,
+    width: int,
 ) -> None:
     view = tab(lang=lang, theme=theme, width=width, signed_in=True, strict=False)
     visitor = tab(lang=lang, theme=theme, width=width, strict=False)
     wrong = {}
-    for name, path in {**OPEN, **MISSING, **SIGNED_IN, **optimised}.items():
-        seen = view if name in SIGNED_IN or name in optimised else visitor
+    for name, path in {**OPEN, **MISSING, **SIGNED_IN, **optimised, **published}.items():
+        seen = view if name in SIGNED_IN or name in optimised or name in published else visitor
         seen.open(path)
         assert seen.page.locator("html").get_attribute("lang") == {"zh": "zh-CN", "en": "en"}[lang]
         if found := seen.violations():
@@ -59,11 +67,11 @@ def test_the_check_sees_a_planted_fault(tab: Opener) -> None:
 
 @pytest.mark.parametrize("lang", ["zh", "en"])
 def test_light_and_without_errors_under_the_policy(
-    tab: Opener, running: str, optimised: dict[str, str], lang: str
+    tab: Opener, running: str, optimised: dict[str, str], published: dict[str, str], lang: str
 ) -> None:
     visitor, view = tab(lang=lang), tab(lang=lang, signed_in=True)
-    for name, path in {**OPEN, **SIGNED_IN, **optimised}.items():
-        inside = name in SIGNED_IN or name in optimised
+    for name, path in {**OPEN, **SIGNED_IN, **optimised, **published}.items():
+        inside = name in SIGNED_IN or name in optimised or name in published
         seen = view if inside else visitor
         answer = seen.open(path)
         assert answer is not None and answer.status == 200
@@ -78,9 +86,11 @@ def test_light_and_without_errors_under_the_policy(
         assert sum(fresh.loaded.values()) <= MOST_BYTES, (name, fresh.loaded)
 
 
-def test_nothing_inline(tab: Opener, running: str, optimised: dict[str, str]) -> None:
+def test_nothing_inline(
+    tab: Opener, running: str, optimised: dict[str, str], published: dict[str, str]
+) -> None:
     view = tab(signed_in=True)
-    for path in (*OPEN.values(), *SIGNED_IN.values(), *optimised.values()):
+    for path in (*OPEN.values(), *SIGNED_IN.values(), *optimised.values(), *published.values()):
         view.open(path)
         inline = view.page.evaluate(
             """[...document.querySelectorAll("*")]

@@ -31,6 +31,8 @@ def publish(
     task: str = "tensors",
     content: str = "",
     state: str = "listed",
+    license_weights: str = "Apache-2.0",
+    commit: bool = True,
     **words: Any,
 ) -> Version:
     vendor = ensure_vendor(db, name.partition("/")[0], title_zh="某商家", title_en="A vendor")
@@ -41,8 +43,9 @@ def publish(
         NewListing(**texts),
         manifest_of(name, version, task, content),
         license_package="MIT",
-        license_weights="Apache-2.0",
+        license_weights=license_weights,
         state=state,
     )
-    db.commit()
+    if commit:
+        db.commit()
     return made

@@ -8,6 +8,7 @@ from sqlalchemy import Engine, text
 
 from marketplace.db import METADATA, migrate, open_engine
 from tests import postgres
+from tests.marketplace.inside import Inside, shop_inside
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +31,10 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
                 metadata.drop_all(connection)
             connection.execute(text("DROP TABLE alembic_version"))
     engine.dispose()
+
+
+@pytest.fixture
+def inside(tmp_path: Path, engine: Engine) -> Iterator[Inside]:
+    """The shop's application in this process, on each kind of database."""
+    with shop_inside(tmp_path / "home", engine) as shop:
+        yield shop

@@ -136,6 +136,7 @@ class Shop:
         self.posts = 0
         self.disconnects = 0
         self.stopping = False
+        self.told: dict[str, tuple[int, list[tuple[bytes, bytes]]]] = {}
         self.server: Server | None = None
 
     def start(self) -> None:
@@ -175,6 +176,9 @@ class Shop:
             await self._usage(await read_body(receive), send)
         elif scope["path"] == "/events":
             await self._events(receive, send)
+        elif scope["path"] in self.told:
+            status, headers = self.told[scope["path"]]
+            await answer(send, status, b"", *headers)
         else:
             body = await read_body(receive)
             self.posts += scope["method"] == "POST"
@@ -434,7 +438,9 @@ class Wire:
 class House:
     """A gateway with its shop and one replica, all on real sockets."""
 
-    def __init__(self, folder: Path, limits: Limits | None = None, loop: str = "uvloop") -> None:
+    def __init__(
+        self, folder: Path, limits: Limits | None = None, loop: str = "uvloop", home: Path | None = None
+    ) -> None:
         self.peers, self.own = Loop(), Loop(loop)
         self.folder = folder
         self.shop = Shop(self.peers, folder / "shop.sock")
@@ -444,7 +450,7 @@ class House:
         self.shop.start()
         self.shop.allow(KEY, "*")
         self.shop.put("echo", self.serve(self.replica, folder / "echo.sock"))
-        self.gateway = Gateway(f"unix:{self.shop.path}", limits or Limits())
+        self.gateway = Gateway(f"unix:{self.shop.path}", limits or Limits(), home=home)
         self.gateway.usage._interval = 0.05
         self.port: int = self.own.run(self._listen())
         self.settle()
@@ -520,9 +526,11 @@ class House:
 
 
 @contextmanager
-def house(folder: Path, limits: Limits | None = None, loop: str = "uvloop") -> Iterator[House]:
+def house(
+    folder: Path, limits: Limits | None = None, loop: str = "uvloop", home: Path | None = None
+) -> Iterator[House]:
     """A House that is closed at the end."""
-    built = House(folder, limits, loop)
+    built = House(folder, limits, loop, home)
     try:
         yield built
     finally:

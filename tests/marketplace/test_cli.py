@@ -20,21 +20,36 @@ from marketplace.client import Refused, Shop
 from tests.marketplace.peers import KEY, House, Raw, house, read_head
 
 COMMANDS = [
+    "accounts",
+    "audit",
     "bundle",
     "call",
     "deploy",
+    "deprecate",
     "doctor",
+    "import",
+    "imports",
     "keys",
     "login-link",
     "logs",
+    "mirrors",
     "optimize",
     "package",
+    "passport",
     "ps",
+    "publish",
+    "relist",
+    "review",
     "search",
     "serve",
     "show",
     "stop",
+    "tokens",
+    "vendors",
     "verify",
+    "versions",
+    "withdraw",
+    "yank",
 ]
 
 

@@ -86,9 +86,15 @@ class Connection:
     """Speaks for one repository and may be used by several threads; close it by leaving its context."""
 
     def __init__(
-        self, reference: Reference, repositories: Mapping[str, str], *, insecure: bool, pace: Pace
+        self,
+        reference: Reference,
+        repositories: Mapping[str, str],
+        *,
+        insecure: bool,
+        pace: Pace,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """`repositories` says what is done where: {"a/b": "pull,push"}."""
+        """`repositories` says what is done where: {"a/b": "pull,push"}; `transport` replaces httpx's own."""
         self.reference = reference
         self.pace = pace
         self._plain = insecure or reference.loopback
@@ -98,7 +104,8 @@ class Connection:
         self._client = httpx.Client(
             headers={"User-Agent": authority.CLIENT, "Accept-Encoding": "identity"},
             timeout=httpx.Timeout(pace.silence, connect=min(10.0, pace.silence)),
-            trust_env=not reference.loopback,
+            trust_env=transport is None and not reference.loopback,
+            transport=transport,
         )
         self._authorization = ""
         self._signing_in = threading.Lock()

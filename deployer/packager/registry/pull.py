@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import httpx
+
 from deployer.errors import DiskFull, PlatformNotSupported
 from deployer.packager import referrers
 from deployer.packager.image import CONFIG, MANIFEST, Platform
@@ -39,6 +41,7 @@ def pull(
     progress: Progress = silent,
     insecure: bool = False,
     pace: Pace | None = None,
+    transport: httpx.BaseTransport | None = None,
 ) -> Descriptor:
     """Fetch what the layout lacks; without a platform all those of an index. Returns the root's descriptor.
 
@@ -47,7 +50,9 @@ def pull(
     """
     wanted = reference if isinstance(reference, Reference) else Reference.parse(reference)
     rights = {wanted.repository: "pull"}
-    with Connection(wanted, rights, insecure=insecure, pace=pace or Pace()) as connection:
+    with Connection(
+        wanted, rights, insecure=insecure, pace=pace or Pace(), transport=transport
+    ) as connection:
         root, content = manifests.get(connection, wanted.target)
         if platform is not None and root.media_type in manifests.INDEXES:
             chosen = _chosen(manifests.document(connection, content), platform)

@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from catalog.models import ShelfState, VersionState
+from catalog.models import CheckState, ShelfState, Verdict, VersionState
 from catalog.taxonomy import TASKS
 from deployer import packages
 from deployer.devices import GRADES
@@ -62,7 +62,9 @@ def test_every_state_step_and_field_has_its_words() -> None:
     ends = {"picked", "kept", "refused"}  # of an optimisation that is done
     jobs = {s.value for s in OptimizationState} - {"done"} | ends
     jobs |= {s.value for s in PackageState}
-    assert {s.value for s in DeploymentState} | jobs == set(words.STATES) == set(words.SHAPES)
+    goods = {s.value for s in VersionState} | {s.value for s in Verdict} | {"waiting"}
+    assert {s.value for s in DeploymentState} | jobs | goods == set(words.STATES) == set(words.SHAPES)
+    assert {s.value for s in CheckState} == set(words.CHECK_STATES)
     assert {*STEPS, *PHASES, *packages.STEPS} == set(words.STEPS)
     assert set(KINDS) == set(words.OBJECTIVES)
     assert set(GRADES) == set(words.GRADES)

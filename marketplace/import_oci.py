@@ -1,0 +1,102 @@
+"""oci://: models out of registries: ModelPack artifacts of anybody, and images that this market made.
+
+Pulled as packages are, but over connections that go to judged addresses only. Layers are read as archives,
+whatever else an image holds: of it only the model's folder is taken.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from catalog.errors import ArchiveInvalid, SourceMissing
+from catalog.importers.plans import Hints
+from catalog.importers.reach import Reach
+from catalog.importers.taking import link, take
+from catalog.importers.unpack import entries
+from catalog.importers.web import PinnedTransport
+from deployer.packager import registry
+from deployer.packager.image import Platform
+from deployer.packager.layout import Descriptor, Layout
+from deployer.packager.modelpack import ARTIFACT, FILE_PATH
+from deployer.packager.parts import FOLDER
+from deployer.packager.registry import manifests
+from deployer.packager.registry.connection import Connection
+from deployer.spec import Progress
+
+PLATFORM = Platform("linux", "amd64")
+"""Of an image for several; the model in them is the same."""
+_RAW = ".raw"
+_WORDS = "org.opencontainers.image."
+
+
+def pinned_of(reference: str, reach: Reach) -> str:
+    """The reference with the digest that it stands for now; only the manifest is fetched."""
+    wanted = registry.Reference.parse(reference)
+    with (
+        PinnedTransport(reach, f"oci://{wanted}") as transport,
+        Connection(
+            wanted, {wanted.repository: "pull"}, insecure=False, pace=registry.Pace(), transport=transport
+        ) as connection,
+    ):
+        root, _ = manifests.get(connection, wanted.target)
+    return f"oci://{wanted.registry}/{wanted.repository}@{root.digest}"
+
+
+def bring(pinned: str, reach: Reach, folder: Path, out: Path, progress: Progress) -> Hints:
+    """Pull into `folder`, and lay the model's files out below `out`; says what the registry tells of them."""
+    layout = Layout(folder)
+    with PinnedTransport(reach, pinned) as transport:
+        root = registry.pull(pinned, layout, platform=PLATFORM, progress=progress, transport=transport)
+    told = layout.document(root)
+    pack = told.get("artifactType") == ARTIFACT or "cncf.model" in str(
+        (told.get("config") or {}).get("mediaType")
+    )
+    for number, entry in enumerate(told.get("layers") or ()):
+        layer = Descriptor.of(entry)
+        if pack:
+            _take_layer(layout, layer, number, folder, out)
+        else:
+            _take_model(layout, layer, number, folder, out)
+    if not any(out.rglob("*")):
+        raise SourceMissing(source=pinned, file=f"{FOLDER}/")
+    return _hints(told.get("annotations") or {})
+
+
+def _take_layer(layout: Layout, layer: Descriptor, number: int, folder: Path, out: Path) -> None:
+    """A layer of a ModelPack artifact: a file as it is, or an archive of files."""
+    path = str(layer.annotations.get(FILE_PATH, "")).strip("/")
+    if layer.media_type.endswith(_RAW):
+        plain = path and all(part not in ("", ".", "..") for part in path.split("/")) and "\\" not in path
+        if not plain:
+            raise ArchiveInvalid(source=layer.digest, why="its layer names no plain path")
+        link(layout.path(layer.digest), out / path)
+        return
+    archive = _archive(layout, layer, number, folder)
+    inside = entries(archive)
+    if inside:
+        take(archive, FOLDER if all(name.startswith(f"{FOLDER}/") for name in inside) else "", out)
+
+
+def _take_model(layout: Layout, layer: Descriptor, number: int, folder: Path, out: Path) -> None:
+    """The model's folder, where a layer of an image has it."""
+    archive = _archive(layout, layer, number, folder)
+    if any(name.startswith(f"{FOLDER}/") for name in entries(archive)):
+        take(archive, FOLDER, out)
+
+
+def _archive(layout: Layout, layer: Descriptor, number: int, folder: Path) -> Path:
+    """The blob under a name that says what it is."""
+    if "zstd" in layer.media_type:
+        raise ArchiveInvalid(source=layer.digest, why="layers in zstd cannot be read")
+    ending = ".tar.gz" if "gzip" in layer.media_type else ".tar"
+    place = folder / f"layer-{number}{ending}"
+    link(layout.path(layer.digest), place)
+    return place
+
+
+def _hints(annotations: Mapping[str, Any]) -> Hints:
+    def word(name: str) -> str:
+        value = annotations.get(name)
+        return value[:200] if isinstance(value, str) else ""
+
+    return Hints(license=word(f"{_WORDS}licenses"), title=word(f"{_WORDS}title"), task=word("market.task"))

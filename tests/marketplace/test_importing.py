@@ -1,0 +1,265 @@
+"""Imports in a real shop: from loopback servers, another shop, a registry and files, also killed midway."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import tiny_models
+from tests.catalog.importers.servers import Answer, little
+from tests.catalog.sources import FileServer, zip_of
+from tests.marketplace import hubs
+from tests.shop import Shop, wait_until
+
+SETTINGS = {"MARKET_SHELF": "none", "MARKET_IMPORT_PRIVATE": "127.0.0.1"}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    home = tmp_path_factory.mktemp("imports") / "home"
+    with Shop.start(home, **SETTINGS) as running:
+        assert running.market("vendors", "create", "acme", "--vouch").returncode == 0
+        yield running
+
+
+@pytest.fixture(scope="module")
+def files() -> Iterator[FileServer]:
+    with FileServer() as server:
+        yield server
+
+
+def begin(shop: Shop, source: str, **wanted: Any) -> dict[str, Any]:
+    with shop.api as api:
+        answer = api.post("/api/imports", json={"source": source, **wanted})
+        assert answer.status_code == 202, answer.text
+        return answer.json()
+
+
+def see(shop: Shop, job: dict[str, Any]) -> dict[str, Any]:
+    with shop.api as api:
+        return api.get(f"/api/imports/{job['id']}").raise_for_status().json()
+
+
+def ended(shop: Shop, job: dict[str, Any], within: float = 120) -> dict[str, Any]:
+    over = ("done", "failed", "cancelled")
+    wait_until(lambda: see(shop, job)["state"] in over, within=within, what=f"{job['name']} ends")
+    return see(shop, job)
+
+
+def checked(shop: Shop, job: dict[str, Any]) -> dict[str, Any]:
+    job = ended(shop, job)
+    assert job["state"] == "done", json.dumps(job)
+    wait_until(
+        lambda: see(shop, job)["check_state"] in ("passed", "failed"), within=120, what="the checks end"
+    )
+    return see(shop, job)
+
+
+def publication(shop: Shop, job: dict[str, Any]) -> dict[str, Any]:
+    with shop.api as api:
+        return api.get(f"/api/publications/{job['name']}/{job['version']}").raise_for_status().json()
+
+
+def test_an_archive_becomes_a_checked_draft_and_a_listing(shop: Shop, files: FileServer) -> None:
+    files.files["reviews.zip"] = zip_of({f"top/{n}": c for n, c in tiny_models.hub_files().items()})
+    job = checked(shop, begin(shop, f"{files.url}/files/reviews.zip", name="acme/archived"))
+    assert job["check_state"] == "passed", publication(shop, job)["checks"]
+    assert (job["version"], job["version_state"]) == ("1.0.0", "draft")
+    rows = {row["check"]: row["verdict"] for row in publication(shop, job)["checks"]}
+    assert (rows["metadata"], rows["dry-run"], rows["licence"]) == ("pass", "pass", "pass")
+    assert not (shop.home / "imports" / job["id"]).exists()
+    again = checked(
+        shop, begin(shop, f"{files.url}/files/reviews.zip", name="acme/archived", wanted="listed")
+    )
+    assert again["version"] == "1.0.1"
+
+
+def test_the_command_line_tells_each_step(shop: Shop, files: FileServer, tmp_path: Path) -> None:
+    folder = tiny_models.write(tiny_models.hub_files(), tmp_path / "reviews")
+    done = shop.market("import", str(folder), "--name", "acme/local", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["name"], told["version"], told["check_state"]) == ("acme/local", "1.0.0", "passed")
+    assert "Fetch" in done.stderr and "Read the files" in done.stderr
+    graph = tmp_path / "plain.onnx"
+    graph.write_bytes(tiny_models.plain_graph())
+    done = shop.market("import", str(graph), "--name", "acme/graph", "--license", "MIT")
+    assert done.returncode == 0 and "acme/graph@1.0.0" in done.stdout, done.stderr
+    listed = shop.market("imports")
+    assert "acme/graph" in listed.stdout and "done" in listed.stdout
+    missing = shop.market("import", f"{files.url}/files/none.onnx")
+    assert missing.returncode == 1 and "source-missing" in missing.stderr
+    assert shop.market("import", "ftp://x/y").returncode == 1
+    assert shop.market("import", "hf://a/b", str(graph)).returncode == 2
+
+
+def test_a_folder_that_describes_itself_keeps_its_words(shop: Shop, tmp_path: Path) -> None:
+    sheet = """
+name: other/thing
+version: 3.2.1
+task: tensors
+title: {zh: 甲, en: One}
+summary: {zh: 简介。, en: Summary.}
+license: {package: MIT, weights: MIT}
+files: {model: model.onnx}
+"""
+    folder = tmp_path / "own"
+    tiny_models.write({"market.yaml": sheet.encode(), "model.onnx": tiny_models.plain_graph()}, folder)
+    done = shop.market("import", str(folder), "--name", "acme/own", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["name"], told["version"]) == ("acme/own", "3.2.1")
+
+
+def test_private_addresses_are_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    with (
+        little(lambda p, h: (200, {}, b"secret")) as server,
+        Shop.start(tmp_path / "home", MARKET_SHELF="none") as shop,
+    ):
+        assert shop.market("vendors", "create", "acme", "--vouch").returncode == 0
+        for source in (f"{server.url}/a.onnx", f"oci://127.0.0.1:{server.port}/a/b:1"):
+            job = ended(shop, begin(shop, source, name="acme/x"))
+            assert job["error"]["code"] == "address-refused", job
+        assert server.asked == []
+
+
+def test_a_killed_import_goes_on_where_it_was(shop: Shop) -> None:
+    content = zip_of({"model.onnx": tiny_models.plain_graph(), "notes.bin": hashlib.sha256(b"x").digest()})
+    gate, asked = threading.Event(), []
+
+    def answer(path: str, headers: dict[str, str]) -> Answer:
+        start = int(headers.get("range", "bytes=0-")[6:].partition("-")[0])
+        asked.append(start)
+        if len(asked) == 2:  # the first is the look; the fetch itself hangs until the shop is gone
+            gate.wait(60)
+            return 503, {}, b""
+        if not start:
+            return 200, {"ETag": '"1"'}, content
+        span = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        return 206, {"ETag": '"1"', "Content-Range": span}, content[start:]
+
+    with little(answer) as server:
+        job = begin(shop, f"{server.url}/killed.zip", name="acme/killed")
+        wait_until(lambda: len(asked) >= 2, within=60, what="it fetches")
+        pinned = see(shop, job)["pinned"]
+        shop.kill()
+        gate.set()
+        shop.launch()
+        job = ended(shop, job)
+    assert job["state"] == "done" and job["pinned"] == pinned, job
+    with shop.api as api:
+        found = api.get("/api/versions/acme/killed").json()
+    assert found["total"] == 1
+
+
+def test_a_cancelled_import_leaves_nothing_on_the_shelf(shop: Shop) -> None:
+    gate = threading.Event()
+    content = tiny_models.plain_graph()
+
+    def slow(path: str, headers: dict[str, str]) -> Answer:
+        if gate.is_set():
+            return 200, {"ETag": '"1"'}, content
+        return 200, {"ETag": '"1"', "Content-Length": str(len(content) + 10)}, content
+
+    with little(slow) as server:
+        job = begin(shop, f"{server.url}/slow.onnx", name="acme/slow")
+        with shop.api as api:
+            api.post(f"/api/imports/{job['id']}/cancel")
+        job = ended(shop, job)
+        with shop.api as api:
+            assert api.get("/api/versions/acme/slow").status_code == 404
+        if job["state"] == "cancelled":
+            gate.set()
+            with shop.api as api:
+                again = api.post(f"/api/imports/{job['id']}/retry")
+            assert again.status_code == 202
+            assert ended(shop, job)["state"] == "done"
+    with shop.api as api:
+        assert api.delete(f"/api/imports/{job['id']}").status_code == 204
+        assert api.get(f"/api/imports/{job['id']}").status_code == 404
+
+
+def test_a_mirror_follows_its_source(shop: Shop) -> None:
+    state = {"etag": '"1"', "graph": tiny_models.plain_graph(1.0)}
+
+    def answer(path: str, headers: dict[str, str]) -> Answer:
+        return 200, {"ETag": state["etag"]}, state["graph"]
+
+    with little(answer) as server:
+        source = f"{server.url}/m.onnx"
+        first = shop.market("mirrors", "add", source, "--name", "acme/mirrored", "--every", "1d", "--json")
+        assert first.returncode == 0, first.stderr
+        assert checked(shop, json.loads(first.stdout))["version"] == "1.0.0"
+        assert shop.market("mirrors", "add", source, "--name", "acme/mirrored").returncode == 1
+
+        def numbers() -> list[str]:
+            with shop.api as api:
+                found = api.get("/api/versions/acme/mirrored").json()["items"]
+            return sorted(one["version"] for one in found)
+
+        def look() -> None:
+            before = _mirror(shop)["looked"]
+            assert shop.market("mirrors", "run", "acme/mirrored").returncode == 0
+            wait_until(lambda: _mirror(shop)["looked"] != before, within=60, what="it has looked")
+
+        look()
+        assert numbers() == ["1.0.0"]  # nothing new there
+        state.update(etag='"2"', graph=tiny_models.plain_graph(3.0))
+        look()
+        assert numbers() == ["1.0.0", "1.0.1"]
+    look()  # nobody answers any more
+    told = _mirror(shop)
+    assert told["error"]["code"] == "source-unreachable" and told["due"] > told["looked"]
+    assert "source-unreachable" in shop.market("mirrors", "list").stdout
+    assert shop.market("mirrors", "remove", "acme/mirrored", "-y").returncode == 0
+    with shop.api as api:
+        assert api.get("/api/mirrors").json()["total"] == 0
+        events = api.get("/api/audit").json()["items"]
+    assert {"import:begin", "mirror:create", "mirror:remove"} <= {one["action"] for one in events}
+
+
+def _mirror(shop: Shop) -> dict[str, Any]:
+    with shop.api as api:
+        found = api.get("/api/mirrors").json()["items"]
+    return next(one for one in found if one["name"] == "acme/mirrored")
+
+
+def test_one_shop_imports_from_another_over_its_hub(tmp_path: Path) -> None:
+    with Shop.start(tmp_path / "first", MARKET_SHELF="none") as first:
+        hub = tiny_models.hub_files()
+        flat = {"model.onnx": tiny_models.plain_graph(), "config.json": hub["config.json"]}
+        digest = hubs.put(first, tmp_path, flat, "beta/reviews")
+        settings = {"MARKET_SHELF": "none", "MARKET_HF_ENDPOINT": f"{first.url}/hf"}
+        with Shop.start(tmp_path / "second", **settings) as second:
+            assert second.market("vendors", "create", "acme", "--vouch").returncode == 0
+            job = checked(second, begin(second, "hf://beta/reviews"))
+            assert job["pinned"].startswith("hf://beta/reviews@")
+            assert digest.removeprefix("sha256:").startswith(job["pinned"].rpartition("@")[2])
+            assert job["check_state"] == "passed", json.dumps(publication(second, job)["checks"])
+            missing = ended(second, begin(second, "hf://beta/nothing", name="acme/none"))
+            assert missing["error"]["code"] in ("source-missing", "source-denied")
+            first.stop()
+            away = ended(second, begin(second, "hf://beta/reviews", name="acme/away"))
+            assert away["error"]["code"] == "source-unreachable"
+
+
+def test_a_modelpack_artifact_comes_out_of_a_registry(shop: Shop, tmp_path: Path) -> None:
+    from deployer.packager.modelpack import modelpack
+    from deployer.packager.registry import push
+    from deployer.packager.release import Workshop
+    from tests.deployer.packager.registries import debian
+    from tests.deployer.packager.releases import made
+
+    folder = tmp_path / "release"
+    folder.mkdir()
+    release = made(folder, {"model.onnx": tiny_models.plain_graph()})
+    layout, artifact = modelpack(Workshop(tmp_path / "workshop"), release)
+    with debian(tmp_path / "registry") as registry:
+        push(layout, artifact, f"{registry.host}/acme/packed:1.0")
+        job = checked(shop, begin(shop, f"oci://{registry.host}/acme/packed:1.0", name="acme/packed"))
+    assert job["pinned"].endswith(f"@{artifact.digest}")
+    assert job["check_state"] == "passed", publication(shop, job)["checks"]
