@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests import tiny_models
@@ -263,3 +264,20 @@ def test_a_modelpack_artifact_comes_out_of_a_registry(shop: Shop, tmp_path: Path
         job = checked(shop, begin(shop, f"oci://{registry.host}/acme/packed:1.0", name="acme/packed"))
     assert job["pinned"].endswith(f"@{artifact.digest}")
     assert job["check_state"] == "passed", publication(shop, job)["checks"]
+
+
+def test_the_page_begins_an_import_and_says_what_was_refused(shop: Shop, files: FileServer) -> None:
+    files.files["page.onnx"] = tiny_models.plain_graph()
+    with httpx.Client(base_url=shop.url, follow_redirects=True, timeout=60) as browser:
+        browser.get(shop.login_url())
+        browser.cookies.set("lang", "en")
+        shown = browser.get("/import").text
+        assert "hf://" in shown and "How sources are written" in shown
+        refused = browser.post(
+            "/import", data={"source": "ftp://x/y"}, headers={"Accept": "text/html", "Origin": shop.url}
+        )
+        assert refused.status_code == 422 and "ftp://x/y" in refused.text and 'role="alert"' in refused.text
+        asked = {"source": f"{files.url}/files/page.onnx", "name": "acme/paged", "task": "tensors"}
+        begun = browser.post("/import", data=asked, headers={"Origin": shop.url})
+        assert "/imports/" in str(begun.url) and "Import of acme/paged" in begun.text
+        wait_until(lambda: "See its checks" in browser.get(begun.url).text, within=60, what="it is done")
