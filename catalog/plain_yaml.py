@@ -124,6 +124,15 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _text(dumper: _Dumper, text: str) -> Node:
+    # Line ends that only YAML knows would come back as spaces.
+    quoted = '"' if any(end in text for end in "\x85\u2028\u2029") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=quoted)
+
+
+_Dumper.add_representer(str, _text)
+
+
 for _tag, _expression, _first in _CORE:
     for _kind in (_Loader, _Dumper):
         first = ["" if c == "\0" else c for c in _first]
