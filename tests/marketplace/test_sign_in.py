@@ -153,6 +153,7 @@ def test_unknown_names_cost_as_much_work_as_known_ones(
     for name in ("owner", "nobody"):
         with pytest.raises(WrongSignIn):
             enter(engine, name, "a wrong password")
+    assert not passwords.is_outdated(passwords.NOBODYS)
     assert looked == ["$argon2id$v=19$m=65536,t=3,p=1"] * 2
 
 
