@@ -85,7 +85,7 @@ def publish_version(
     name, number = manifest["name"], manifest["version"]
     if name.partition("/")[0] != vendor.name:
         raise InvalidManifest(path="name", why=f"{name} is not under the vendor {vendor.name}")
-    listing = _write_listing(db, vendor, offer, name, manifest["task"])
+    listing = _write_listing(db, vendor, offer, manifest, state)
     digest = manifests.digest(manifest)
     taken = db.exec(select(Version).where(Version.listing_id == listing.id, Version.number == number)).first()
     if taken is not None:
@@ -116,9 +116,20 @@ def publish_version(
     return version
 
 
-def _write_listing(db: Session, vendor: Vendor, offer: NewListing, name: str, task: str) -> Listing:
+def _write_listing(
+    db: Session, vendor: Vendor, offer: NewListing, manifest: dict[str, Any], state: str
+) -> Listing:
+    """The listing with these words, unless the version is not to be listed, or a later one is."""
+    name, task = manifest["name"], manifest["task"]
     listing = db.exec(select(Listing).where(Listing.name == name)).first()
-    if listing is None:
+    if listing is not None:
+        listed = select(Version.number).where(
+            Version.listing_id == listing.id, Version.state == VersionState.listed
+        )
+        later = any(number_of(other) > number_of(manifest["version"]) for other in db.exec(listed))
+        if later or state != VersionState.listed:
+            return listing
+    else:
         listing = Listing(
             name=name,
             vendor_id=vendor.id,

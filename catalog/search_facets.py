@@ -53,7 +53,12 @@ FACETS = {
 
 def code(name: str, value: str) -> str:
     """A facet's value as its code; two values that differ in a foreign sign only are one."""
-    return f"{FACETS[name].code}:{_FOREIGN.sub('_', value)[:100]}"
+    return f"{FACETS[name].code}:{plain(value)}"
+
+
+def plain(value: str) -> str:
+    """A value with no sign that could mean something to a database."""
+    return _FOREIGN.sub("_", value)[:100]
 
 
 def token(code: str) -> str:

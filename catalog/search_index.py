@@ -190,7 +190,7 @@ def document_of(listing: Listing, version: Version, stars: tuple[float, int] = (
 
 def vendor_mark(vendor: str) -> str:
     """The token of a vendor's listings."""
-    return f"n:{vendor}"
+    return f"n:{search_facets.plain(vendor).casefold()}"
 
 
 def title_token(token: str) -> str:

@@ -53,7 +53,7 @@ def read(
     chosen = {name: found for name, values in filters.items() if (found := _codes(name, values))}
     narrowed = {name: some(map(search_facets.token, codes)) for name, codes in chosen.items()}
     if vendor:
-        narrowed["vendor"] = search_index.vendor_mark(vendor.casefold())
+        narrowed["vendor"] = search_index.vendor_mark(vendor)
     return Question(
         every(words),
         every(titled),

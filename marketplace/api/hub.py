@@ -271,7 +271,7 @@ def nothing() -> list[dict[str, Any]]:
     return []
 
 
-@get(
+@route(
     [
         "/api/datasets/{path:path}",
         "/api/spaces/{path:path}",
@@ -280,10 +280,10 @@ def nothing() -> list[dict[str, Any]]:
         "/spaces/{path:path}",
         "/{first:str}/resolve/{path:path}",
     ],
+    http_method=["GET", "HEAD"],
     permission=Permission.browse,
-    sync_to_thread=False,
 )
-def unknown(request: AnyRequest) -> None:
+async def unknown(request: AnyRequest) -> None:
     """Repositories of other kinds, and models without a vendor: there are none."""
     raise UnknownListing(name=request.url.path.removeprefix("/hf/").removeprefix("api/"), near=[])
 

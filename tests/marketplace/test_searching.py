@@ -150,9 +150,15 @@ def test_measured_numbers_and_ratings_are_facets(db: Session) -> None:
 
 
 def test_orders(db: Session) -> None:
-    assert _names(db, sort=search.Sort.newest) == ["acme/ocr", "acme/mood", "beta/helper"]  # in one second
-    db.execute(text("UPDATE search_entry SET created = created + id % 7, size = 100 - id % 7"))
-    assert _names(db, sort=search.Sort.newest)[0] == "beta/helper"
+    for place, name in enumerate(["acme/ocr", "acme/mood", "beta/helper"]):
+        db.execute(
+            text(
+                "UPDATE search_entry SET created = :created, size = :size "
+                "WHERE id = (SELECT id FROM search_source WHERE title LIKE :title)"
+            ),
+            {"created": 1000 + place, "size": 100 - place, "title": f"%{name.replace('/', ' ')}%"},
+        )
+    assert _names(db, sort=search.Sort.newest) == ["beta/helper", "acme/mood", "acme/ocr"]
     assert _names(db, "", sort=search.Sort.size, limit=1, offset=1) == ["acme/mood"]
 
 
