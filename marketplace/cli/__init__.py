@@ -72,6 +72,7 @@ for command in (
     house.login_link,
     catalogue.search,
     catalogue.show,
+    catalogue.compare,
     optimize.optimize,
     package.package,
     passport.passport,

@@ -1,5 +1,7 @@
-"""search and show: what can be had."""
+"""search, show and compare: what can be had."""
 
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote
 
 import click
@@ -66,3 +68,46 @@ def show(name: str, json_out: bool) -> None:
     show_facts(facts)
     data("\n" + (listing.get(say("card_zh", "card_en")) or say(listing["summary_zh"], listing["summary_en"])))
     hint(f"下一步：market deploy {name} --wait", f"Next: market deploy {name} --wait")
+
+
+@click.command(
+    help=text("并列比较至多四件商品的实测数字。", "Compare up to four listings by measured numbers.")
+)
+@click.argument("names", nargs=-1, required=True)
+@as_json
+def compare(names: tuple[str, ...], json_out: bool) -> None:
+    """Compare listings."""
+    from marketplace.client import opened
+
+    with opened() as shop:
+        told = shop.call("GET", "/api/compare", params={"name": [full_name(name) for name in names]})
+    if json_out:
+        data_json(told)
+        return
+    items = told["items"]
+    table(
+        [say("名称", "NAME"), *(item["name"] for item in items)],
+        [
+            (say("版本", "Version"), *(item["version"] for item in items)),
+            (say("任务", "Task"), *(item["task"] for item in items)),
+            (say("许可", "Licence"), *(item["license_weights"] for item in items)),
+            (say("大小", "Size"), *(size(item["size"]) for item in items)),
+            *(
+                (say(zh, en), *(_measured(item["measured"].get(name), shown) for item in items))
+                for name, zh, en, shown in _MEASURED
+            ),
+        ],
+    )
+    hint(f"下一步：market show {items[0]['name']}", f"Next: market show {items[0]['name']}")
+
+
+_MEASURED: tuple[tuple[str, str, str, Callable[[Any], str]], ...] = (
+    ("latency_p50_ms", "延迟中位数", "Median latency", "{:.1f} ms".format),
+    ("latency_p95_ms", "延迟 p95", "Latency p95", "{:.1f} ms".format),
+    ("memory", "内存", "Memory", lambda value: size(int(value))),
+)
+
+
+def _measured(value: Any, shown: Callable[[Any], str]) -> str:
+    """A number, or the words for one that nobody measured."""
+    return say("未测", "not measured") if value is None else shown(value)

@@ -111,3 +111,16 @@ def test_every_core_listing_answers_its_examples(shop: Shop, entry: str, runtime
             assert check(answer.json(), example["expect"]) == [], example["title_en"]
     removed = shop.market("stop", name, "-y")
     assert removed.returncode == 0, removed.stderr
+
+
+def test_compare_sets_listings_side_by_side(shop: Shop) -> None:
+    names = ["en-minilm-l6-int8", "opc-market/en-minilm-l6-fp32"]
+    told = shop.market("compare", *names, LANG="en_US.UTF-8")
+    assert told.returncode == 0, told.stderr
+    assert "opc-market/en-minilm-l6-int8" in told.stdout and "feature-extraction" in told.stdout
+    listed = json.loads(shop.market("compare", *names, "--json").stdout)["items"]
+    assert [item["name"] for item in listed] == [f"opc-market/{name.rpartition('/')[2]}" for name in names]
+    refused = shop.market(
+        "compare", *(["doc-orientation", "zh-sentiment", "vad-silero-6", "ocr-ppocrv6-small", *names])
+    )
+    assert refused.returncode == 1

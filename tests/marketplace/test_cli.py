@@ -24,6 +24,7 @@ COMMANDS = [
     "audit",
     "bundle",
     "call",
+    "compare",
     "deploy",
     "deprecate",
     "doctor",
