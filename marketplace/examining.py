@@ -53,6 +53,9 @@ class Offered(Protocol):
         """What people read about it."""
 
 
+SLOWEST_SCAN = 50e6  # bytes a second that a busy machine reads files to their end with
+
+
 @dataclass(frozen=True)
 class Subject:
     """What is checked beside the files: what their vendor says of them."""
@@ -177,6 +180,7 @@ class Examination:
         artifacts = self.subject.manifest["artifacts"]
         arguments = {"folder": self.folder, "artifacts": artifacts, "linked": self.linked}
         seconds = self.bounds.seconds * max(1, len(artifacts))
+        seconds += sum(int(a["size"]) for a in artifacts) / SLOWEST_SCAN
         return self.in_child("catalog.scan.child:scan", arguments, EVERY_FILE, seconds=seconds)
 
     def _second_scanner(self) -> list[Row]:

@@ -63,7 +63,7 @@ def show(name: str, json_out: bool) -> None:
         (say("大小", "Size"), size(listing["size"])),
         (say("软件包许可", "Package licence"), listing["license_package"]),
         (say("权重许可", "Weights licence"), listing["license_weights"]),
-        (say("供应方", "Vendor"), say(listing["vendor"]["title_zh"], listing["vendor"]["title_en"])),
+        (say("商家", "Vendor"), say(listing["vendor"]["title_zh"], listing["vendor"]["title_en"])),
     ]
     show_facts(facts)
     data("\n" + (listing.get(say("card_zh", "card_en")) or say(listing["summary_zh"], listing["summary_en"])))
