@@ -168,6 +168,6 @@ def test_signing_in_and_out(tab: Opener, shop: Shop) -> None:
     again = tab(lang="en")
     again.page.goto(link)
     expect(again.page.get_by_role("heading", level=1)).to_have_text("This sign-in link does not work")
-    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("button", name="Sign out", exact=True).click()
     view.open("/settings")
     expect(page).to_have_url(re.compile("/login"))
