@@ -24,7 +24,7 @@ class Gate:
 
     reach: Reach = field(default_factory=Reach)
     hf_endpoint: str = ""
-    modelscope_endpoint: str = "https://modelscope.cn"
+    modelscope_endpoint: str = ""
     modelscope_token: str = ""
     indexes: Indexes | None = None
     patience: Patience = field(default_factory=Patience)
