@@ -6,7 +6,7 @@ import logging
 import os
 import secrets
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -105,10 +105,12 @@ def _trial_runtimes(settings: Settings) -> dict[str, Runtime]:
     }
 
 
-def provide_db(request: AnyRequest, services: NamedDependency[Services]) -> Iterator[Session]:
+async def provide_db(request: AnyRequest, services: NamedDependency[Services]) -> AsyncIterator[Session]:
     """Dependency `db`: a session that may write only where the request may change something.
 
-    Handlers commit themselves, so that work is enqueued after the commit.
+    Handlers commit themselves, so that work is enqueued after the commit. It is closed on the event loop: a
+    synchronous generator would need a thread for that, and when all of them wait for a connection, the
+    connections wait for a thread.
     """
     opened = read_session if request.method in SAFE else write_session
     with opened(services.engine) as db:
