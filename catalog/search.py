@@ -5,53 +5,41 @@ anywhere, each kind by popularity. What can be counted in a moment is counted, a
 "at least": facets and totals look at so many of the most popular matches as `SCAN` says.
 """
 
-import threading
-from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, text
+from sqlalchemy import ColumnElement, and_
 from sqlmodel import Session, col, select
 
 from catalog import (
-    search_engine,
     search_facets,
-    search_index,
     search_question,
     search_typos,
     search_words,
 )
 from catalog.models import Listing, Vendor, Version, VersionState
-from catalog.search_engine import Expression, Without
 from catalog.search_facets import FACETS
 from catalog.search_index import refresh, remove
+from catalog.search_keeping import kept
+from catalog.search_matching import DEEPEST, SCAN, Matches, Sort, everywhere, match, matches
 from catalog.search_question import Question
 from catalog.search_tables import SearchEntry, SearchSource
 
-__all__ = ["FACETS", "Card", "FacetValue", "Page", "Sort", "find", "refresh", "remove", "search_listings"]
-
-SCAN = 1000
-DEEPEST = 10_000
-"""Listings that can be paged through; whoever wants others narrows the search."""
-
-
-class Sort(StrEnum):
-    """Orders of what was found; all but the first order the `SCAN` most popular matches."""
-
-    fit = "fit"
-    newest = "newest"
-    size = "size"
-    latency = "latency"
-
-
-_ORDERS = {
-    Sort.newest: "created DESC, id",
-    Sort.size: "size, id",
-    Sort.latency: "CASE WHEN latency IS NULL THEN 1 ELSE 0 END, latency, id",
-}
+__all__ = [
+    "DEEPEST",
+    "FACETS",
+    "SCAN",
+    "Card",
+    "FacetValue",
+    "Page",
+    "Sort",
+    "find",
+    "refresh",
+    "remove",
+    "search_listings",
+]
 
 
 @dataclass(frozen=True)
@@ -165,8 +153,9 @@ def find(
     given = {name: tuple(filter(None, values)) for name, values in sorted((filters or {}).items())}
     given = {name: values for name, values in given.items() if values}
     asked = (q, tuple(given.items()), vendor, facets, sort, limit, min(offset, DEEPEST))
-    return _kept(
-        (search_index.revision(db), *asked),
+    return kept(
+        db,
+        asked,
         lambda: _find(db, q, given, vendor, facets, sort, limit, min(offset, DEEPEST)),
     )
 
@@ -181,23 +170,20 @@ def _find(
     limit: int,
     offset: int,
 ) -> Found:
-    question = search_question.read(db, q, given, vendor)
-    counted, loose = _Counted.of(db, question), False
-    if not counted.total and question.words is not None:
+    question, loose = search_question.read(db, q, given, vendor), False
+    found = match(db, question)
+    if not found.counted.total and question.words is not None:
         again = search_question.read(db, q, given, vendor, loose=True)
         if again.words != question.words:
-            question, counted = again, _Counted.of(db, again)
-            loose = counted.total > 0
-    if not counted.total:
-        shown = _facets(db, question, counted) if facets and not question.pointless else {}
-        return Found(facets=shown, corrected=dict(question.corrected))
-    ids = _places(db, question, sort, limit + 1, offset)
+            question, found = again, match(db, again)
+            loose = found.counted.total > 0
+    ids = found.places(sort, limit + 1, offset) if found.counted.total else []
     return Found(
         ids[:limit],
-        counted.total,
-        counted.at_least,
+        found.counted.total,
+        found.counted.at_least,
         len(ids) > limit,
-        _facets(db, question, counted) if facets else {},
+        _facets(question, found) if facets and not question.pointless else {},
         dict(question.corrected),
         loose,
     )
@@ -272,7 +258,7 @@ def shelf(db: Session, vertical: str, limit: int) -> list[Card]:
 
 def verticals(db: Session) -> dict[str, int]:
     """How many listings each vertical has, the fullest first."""
-    counts = _global(db)
+    counts = everywhere(db)
     found = {code[2:]: n for code, n in counts.items() if code.startswith("v:")}
     return dict(sorted(found.items(), key=lambda shelf: (-shelf[1], shelf[0])))
 
@@ -282,17 +268,17 @@ def names_like(db: Session, name: str, limit: int = 200) -> list[str]:
     expression = search_question.like(db, name)
     if expression is None:
         return []
-    return [card.name for card in cards(db, _matches(db, expression, limit, 0))]
+    return [card.name for card in cards(db, matches(db, expression, limit, 0))]
 
 
 def related(db: Session, listing: Listing, limit: int = 4) -> list[Card]:
     """Listings of the same task, those that share most words and verticals with this one first."""
     title = f"{listing.title_zh}\n{listing.title_en}"
     expression = search_question.about(title, listing.task)
-    ids = _matches(db, expression, 40, 0) if expression is not None else []
+    ids = matches(db, expression, 40, 0) if expression is not None else []
     if len(ids) <= limit:
         code = search_facets.token(search_facets.code("task", listing.task))
-        ids = list(dict.fromkeys([*ids, *_matches(db, code, limit + 1, 0)]))
+        ids = list(dict.fromkeys([*ids, *matches(db, code, limit + 1, 0)]))
     wanted = search_words.tokens(title)
 
     def near(card: Card) -> int:
@@ -318,131 +304,19 @@ def suggest(db: Session, typed: str, limit: int = 6) -> Suggestions:
     last = chunks[-1].runs[-1]
     words = [] if last.unspaced else search_typos.completions(db, last.text, limit)
     titled = search_question.read(db, typed, {}).titled
-    found = cards(db, _matches(db, titled, limit, 0)) if titled is not None else []
+    found = cards(db, matches(db, titled, limit, 0)) if titled is not None else []
     return Suggestions([word for word in words if word != last.text], found)
 
 
-# What was found a moment ago
-
-_KEPT: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
-_KEPT_LOCK = threading.Lock()
-KEEPS = 512
-
-T = TypeVar("T")
+# Facets
 
 
-def _kept(key: tuple[Any, ...], make: Callable[[], T]) -> T:
-    """The value made for this key before, or made now; the key begins with the state of the index."""
-    if not key[0]:
-        return make()
-    with _KEPT_LOCK:
-        if key in _KEPT:
-            _KEPT.move_to_end(key)
-            found: T = _KEPT[key]
-            return found
-    made = make()
-    with _KEPT_LOCK:
-        _KEPT[key] = made
-        while len(_KEPT) > KEEPS:
-            _KEPT.popitem(last=False)
-    return made
-
-
-# Matching
-
-
-def _matches(db: Session, expression: Expression | None, limit: int, offset: int) -> list[int]:
-    engine = search_engine.engine_of(db)
-    matching, values = _matching(engine, expression)
-    place = engine.place if expression is not None else "e.id"
-    sql = f"SELECT e.id FROM {matching} ORDER BY {place} LIMIT :limit OFFSET :offset"  # noqa: S608
-    return list(db.execute(text(sql), values | {"limit": limit, "offset": offset}).scalars())
-
-
-def _matching(engine: search_engine.Engine, expression: Expression | None) -> tuple[str, dict[str, Any]]:
-    if expression is None:
-        return search_engine.ALL, {}
-    return engine.matching, {"expression": engine.render(expression)}
-
-
-def _places(db: Session, question: Question, sort: Sort, limit: int, offset: int) -> list[int]:
-    if sort != Sort.fit:
-        return _sorted_places(db, question, sort, limit, offset)
-    anywhere = question.expression()
-    if question.titled is None:
-        return _matches(db, anywhere, limit, offset)
-    titled = question.in_titles()
-    ids = _matches(db, titled, limit, offset)
-    if len(ids) == limit or anywhere is None or titled is None:
-        return ids
-    before = offset + len(ids) if ids or not offset else len(_matches(db, titled, DEEPEST, 0))
-    rest = Without(anywhere, titled)
-    return ids + _matches(db, rest, limit - len(ids), max(0, offset - before))
-
-
-def _sorted_places(db: Session, question: Question, sort: Sort, limit: int, offset: int) -> list[int]:
-    engine = search_engine.engine_of(db)
-    expression = question.expression()
-    matching, values = _matching(engine, expression)
-    place = engine.place if expression is not None else "e.id"
-    sql = (
-        f"SELECT id FROM (SELECT e.id, e.size, e.latency, e.created FROM {matching} "  # noqa: S608
-        f"ORDER BY {place} LIMIT {SCAN}) AS popular ORDER BY {_ORDERS[sort]} LIMIT :limit OFFSET :offset"
-    )
-    return list(db.execute(text(sql), values | {"limit": limit, "offset": offset}).scalars())
-
-
-# Counting
-
-
-@dataclass(frozen=True)
-class _Counted:
-    """How many match, and how many of those have each code."""
-
-    total: int = 0
-    at_least: bool = False
-    codes: Mapping[str, int] = field(default_factory=dict)
-    partial: bool = False  # the codes are those of the first matches alone
-
-    @classmethod
-    def of(cls, db: Session, question: Question, *, but: str = "") -> "_Counted":
-        """Count what matches, or what would without one facet's filter."""
-        if question.pointless:
-            return cls()
-        expression = question.expression(but=but)
-        if expression is None:
-            counts = _global(db)
-            return cls(counts.get(search_index.ALL, 0), False, counts)
-        scanned = _kept((search_index.revision(db), "scan", expression), lambda: cls.scan(db, expression))
-        if scanned.at_least and isinstance(expression, str) and expression[1:2] == ":":
-            exact = sum(n for code, n in _global(db).items() if search_facets.token(code) == expression)
-            if exact > scanned.total:
-                return cls(exact, False, scanned.codes, True)
-        return scanned
-
-    @classmethod
-    def scan(cls, db: Session, expression: Expression) -> "_Counted":
-        """Count among the first matches."""
-        engine = search_engine.engine_of(db)
-        sql = (
-            f"SELECT count(*), {engine.joined} FROM (SELECT e.facets FROM {engine.matching} "  # noqa: S608
-            f"ORDER BY {engine.place} LIMIT {SCAN + 1}) AS popular"
-        )
-        total, joined = db.execute(text(sql), {"expression": engine.render(expression)}).one()
-        return cls(min(total, SCAN), total > SCAN, Counter((joined or "").split()), total > SCAN)
-
-
-def _global(db: Session) -> dict[str, int]:
-    rows = db.execute(text("SELECT facet, n FROM search_count WHERE n > 0"))
-    return {row[0]: row[1] for row in rows}
-
-
-def _facets(db: Session, question: Question, counted: _Counted) -> dict[str, list[FacetValue]]:
+def _facets(question: Question, found: Matches) -> dict[str, list[FacetValue]]:
     """Each facet's values; those of a facet that is filtered by are counted as if it were not."""
     shown = {}
     for name, facet in FACETS.items():
         chosen = question.chosen.get(name, ())
-        own = _Counted.of(db, question, but=name) if chosen else counted
+        own = found.without(name) if chosen else found.counted
         codes = {code: n for code, n in own.codes.items() if code.startswith(f"{facet.code}:")}
         codes |= {code: 0 for code in chosen if code not in codes}
         values = [

@@ -61,6 +61,7 @@ class Engine:
     """The words of one database for the same thing."""
 
     matching: str  # FROM and WHERE of the entries `e` that match :expression
+    tokens: str  # the same where only their places are asked for
     place: str  # the column to order them by
     joined: str  # an aggregate of all facets
     signs: tuple[str, str, str, str]  # and, or, and not, quote
@@ -81,12 +82,14 @@ class Engine:
 
 _SQLITE = Engine(
     matching=f"{FTS} CROSS JOIN search_entry e ON e.id = {FTS}.rowid WHERE {FTS} MATCH :expression",
+    tokens=f"{FTS} WHERE {FTS} MATCH :expression",
     place=f"{FTS}.rowid",
     joined="group_concat(facets, ' ')",
     signs=(" AND ", " OR ", " NOT ", '"'),
 )
 _POSTGRESQL = Engine(
     matching="search_entry e WHERE e.tokens @@ CAST(:expression AS tsquery)",
+    tokens="search_entry e WHERE e.tokens @@ CAST(:expression AS tsquery)",
     place="e.id",
     joined="string_agg(facets, ' ')",
     signs=(" & ", " | ", " & !", "'"),

@@ -22,7 +22,7 @@ from catalog import search_engine, search_facets, search_typos, search_words
 from catalog.models import Listing, Rating, Version, VersionState
 from catalog.search_tables import SearchEntry, SearchSource, SearchState
 
-VERSION = "1"
+VERSION = "2"
 """Of what is indexed and how; another one in the database makes the shop build the index anew."""
 
 LEVELS, PER_DOUBLING, WIDTH = 1023, 16, 32
@@ -51,8 +51,8 @@ class Document:
 
     @property
     def marked(self) -> str:
-        """All tokens that filters look for, as they are kept."""
-        return " ".join(dict.fromkeys([*map(search_facets.token, self.codes), *self.marks]))
+        """Its further tokens as they are kept."""
+        return " ".join(self.marks)
 
 
 def refresh(db: Session, listing: Listing) -> None:
@@ -198,11 +198,12 @@ def title_token(token: str) -> str:
     return f"={token}"
 
 
-def tokens_of(title: str, body: str, marks: str) -> tuple[set[str], set[str]]:
+def tokens_of(title: str, body: str, facets: str, marks: str) -> tuple[set[str], set[str]]:
     """The tokens of an entry, and those that people typed as words."""
     titled = search_words.tokens(title)
     plain = titled | search_words.tokens(body)
-    return plain | {title_token(token) for token in titled} | set(marks.split()), plain
+    filtered = {*search_facets.token(facets).split(), *marks.split()}
+    return plain | filtered | {title_token(token) for token in titled}, plain
 
 
 def _number(version: Version) -> tuple[int, ...]:
@@ -258,7 +259,7 @@ def put_all(db: Session, documents: Sequence[tuple[Document, int]]) -> None:
     documents = sorted(documents, key=lambda pair: -pair[1])
     for level, group in itertools.groupby(documents, key=lambda pair: pair[1]):
         for (document, _), id in zip(group, _next_places(db, level), strict=False):
-            found, typed = tokens_of(document.title, document.body, document.marked)
+            found, typed = tokens_of(document.title, document.body, document.facets, document.marked)
             entries.append(_entry_values(document, id))
             sources.append(_source_values(document, id))
             tokens.append((id, found))
@@ -298,8 +299,8 @@ _ADD_SOURCE = SearchSource.__table__.insert()  # type: ignore[attr-defined]
 
 
 def _take(db: Session, old: SearchSource) -> None:
-    found, typed = tokens_of(old.title, old.body, old.marks)
     entry = db.execute(text("SELECT facets FROM search_entry WHERE id = :id"), {"id": old.id}).scalar()
+    found, typed = tokens_of(old.title, old.body, str(entry or ""), old.marks)
     search_engine.take(db, old.id, found)
     db.execute(text("DELETE FROM search_entry WHERE id = :id"), {"id": old.id})
     db.delete(old)

@@ -29,14 +29,19 @@ class Question:
     corrected: Mapping[str, str] = field(default_factory=dict)  # typed: taken instead
     pointless: bool = False  # something was typed that holds no word
 
-    def expression(self, *, but: str = "") -> Expression | None:
-        """All of it, or without one facet's filter."""
-        rest = [each for name, each in self.filters.items() if name != but]
-        return every([each for each in (self.words, *rest) if each is not None])
+    def expression(self, *, but: str = "", only: frozenset[str] | None = None) -> Expression | None:
+        """All of it, or without one facet's filter, or with some filters only."""
+        return self._with(self.words, but, only)
 
-    def in_titles(self) -> Expression | None:
+    def in_titles(self, *, only: frozenset[str] | None = None) -> Expression | None:
         """The same with the words in a title."""
-        return every([each for each in (self.titled, *self.filters.values()) if each is not None])
+        return self._with(self.titled, "", only)
+
+    def _with(self, words: Expression | None, but: str, only: frozenset[str] | None) -> Expression | None:
+        taken = [
+            each for name, each in self.filters.items() if name != but and (only is None or name in only)
+        ]
+        return every([*([] if words is None else [words]), *taken])
 
 
 def read(

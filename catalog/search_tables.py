@@ -55,7 +55,7 @@ class SearchSource(CatalogTable, table=True):
     version_id: UUID  # the newest on the shelf
     title: str = Field(sa_type=Text)
     body: str = Field(sa_type=Text)
-    marks: str = Field(sa_type=Text)  # tokens that filters look for
+    marks: str = Field(sa_type=Text)  # tokens that filters look for and that are no facets
 
 
 class SearchWord(CatalogTable, table=True):

@@ -9,36 +9,106 @@ import click
 from marketplace.cli.options import as_json, full_name, show_facts, text, title_of
 from marketplace.terminal import data, data_json, hint, say, size, table
 
+SORTS = ("fit", "newest", "size", "latency")
+_MOST_FACETS = 6
+
 
 @click.command(help=text("搜索货架。", "Search the shelf."))
 @click.argument("query", nargs=-1)
-@click.option("--task", help=text("只看这个任务。", "Only this task."))
-@click.option("--vertical", help=text("只看这个行业。", "Only this vertical."))
+@click.option("--task", multiple=True, help=text("只看这个任务。", "Only this task."))
+@click.option("--vertical", multiple=True, help=text("只看这个行业。", "Only this vertical."))
+@click.option("--kind", type=click.Choice(["model", "agent"]), help=text("只看这一类。", "Only this kind."))
+@click.option("--licence", "--license", multiple=True, help=text("只看这个许可。", "Only this licence."))
+@click.option(
+    "--commercial", is_flag=True, help=text("只看可商用的。", "Only what a business may use as it likes.")
+)
+@click.option(
+    "--language", multiple=True, help=text("只看这种语言，如 zh。", "Only this language, such as zh.")
+)
+@click.option(
+    "--device", multiple=True, help=text("只看可运行于此设备的。", "Only what runs on this device.")
+)
+@click.option("--free", is_flag=True, help=text("只看免费的。", "Only what is free."))
+@click.option("--vendor", help=text("只看这家商家。", "Only this vendor's."))
+@click.option(
+    "--sort",
+    type=click.Choice(SORTS),
+    default="fit",
+    show_default=True,
+    help=text("排序：最相关、最新、最小或最快。", "Order: best match, newest, smallest or fastest."),
+)
+@click.option("--facets", is_flag=True, help=text("另列出可供筛选的项。", "List what to narrow by, too."))
 @click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
 @as_json
 def search(
-    query: tuple[str, ...], task: str | None, vertical: str | None, limit: int, json_out: bool
+    query: tuple[str, ...], commercial: bool, free: bool, facets: bool, json_out: bool, **asked: Any
 ) -> None:
     """Search the shelf."""
     from marketplace.client import opened
 
-    asked = {"q": " ".join(query), "task": task, "vertical": vertical, "limit": limit}
+    asked |= {
+        "q": " ".join(query),
+        "terms": "commercial" if commercial else None,
+        "price": "free" if free else None,
+        "facets": "true" if facets else None,
+    }
     with opened() as shop:
         page = shop.call("GET", "/api/listings", params={k: v for k, v in asked.items() if v})
     if json_out:
         data_json(page)
         return
-    headings = say("名称 任务 大小 许可 说明", "NAME TASK SIZE LICENSE TITLE").split()
-    rows = [(i["name"], i["task"], size(i["size"]), i["license_weights"], title_of(i)) for i in page["items"]]
-    if rows:
-        table(headings, rows)
-        hint(f"下一步：market show {rows[0][0]}", f"Next: market show {rows[0][0]}")
-    else:
+    _show_found(page)
+    if facets:
+        _show_facets(page["facets"])
+
+
+def _show_found(page: dict[str, Any]) -> None:
+    for typed, taken in page["corrected"].items():
+        hint(
+            f"没有商品用到“{typed}”，已改按“{taken}”查找。",
+            f"Nobody uses the word {typed}; this is what {taken} finds.",
+        )
+    if page["loose"]:
+        hint("已把长词拆开查找。", "Nothing has these words in one piece; this is what has all their parts.")
+    headings = say("名称 任务 大小 延迟 许可 说明", "NAME TASK SIZE LATENCY LICENSE TITLE").split()
+    rows = [
+        (
+            i["name"],
+            i["task"],
+            size(i["size"]),
+            _milliseconds(i["latency_ms"]),
+            i["license_weights"],
+            title_of(i),
+        )
+        for i in page["items"]
+    ]
+    if not rows:
         hint(
             "没有找到。换个词，或用 market search 看全部；货架可能还在上架：market doctor。",
             "Nothing found. Try another word, or market search for all; "
             "the shelf may still be filling: market doctor.",
         )
+        return
+    table(headings, rows)
+    if page["more"]:
+        total = f"{'> ' if page['at_least'] else ''}{page['total']:,}"
+        hint(f"共 {total} 件，此处列出 {len(rows)} 件。", f"{total} listings; {len(rows)} of them are shown.")
+    hint(f"下一步：market show {rows[0][0]}", f"Next: market show {rows[0][0]}")
+
+
+def _show_facets(facets: dict[str, Any]) -> None:
+    data("")
+    for name, values in facets.items():
+        told = [f"{v['value']} {'≥' if v['at_least'] else ''}{v['count']}" for v in values[:_MOST_FACETS]]
+        if told:
+            data(f"{name}: {', '.join(told)}")
+
+
+def _milliseconds(value: float | None) -> str:
+    """A time as it was measured; what was not says so."""
+    if value is None:
+        return say("未测", "not measured")
+    return f"{value:.2g} ms" if value < 10 else f"{value:.0f} ms"
 
 
 @click.command(help=text("查看一件商品。", "Show one listing."))

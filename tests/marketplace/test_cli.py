@@ -118,6 +118,7 @@ def test_version() -> None:
     [
         ["ps"],
         ["search", "x"],
+        ["compare", "opc-market/x"],
         ["show", "opc-market/x"],
         ["deploy", "opc-market/x"],
         ["call", "x", "--text", "t"],

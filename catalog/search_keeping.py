@@ -1,0 +1,42 @@
+"""What was found a moment ago, kept while the index stays in the state that it was found in."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sqlmodel import Session
+
+from catalog import search_index
+
+KEEPS = 512
+
+_kept: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+_lock = threading.Lock()
+
+T = TypeVar("T")
+
+
+def kept(db: Session, key: tuple[Any, ...], make: Callable[[], T]) -> T:
+    """The value made for this key in this state of the index, or made now."""
+    state = search_index.revision(db)
+    if not state:
+        return make()
+    whole = (state, *key)
+    with _lock:
+        if whole in _kept:
+            _kept.move_to_end(whole)
+            found: T = _kept[whole]
+            return found
+    made = make()
+    with _lock:
+        _kept[whole] = made
+        while len(_kept) > KEEPS:
+            _kept.popitem(last=False)
+    return made
+
+
+def forget() -> None:
+    """Keep nothing, as in a shop that has just been started."""
+    with _lock:
+        _kept.clear()
