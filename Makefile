@@ -45,7 +45,7 @@ lint: .venv/.ready-dev ## Check style and the direction of imports
 types: .venv/.ready-dev ## Check types
 	@$(BIN)/mypy
 
-bench: setup .venv/.ready-dev ## Print the figures as ratios measured in one run (B=serving for all of the server's, B=optimizing for the optimiser's, B=packaging for the packager's, B=soak for a long run)
+bench: setup .venv/.ready-dev ## Print the figures as ratios measured in one run (B=serving for all of the server's, B=optimizing for the optimiser's, B=packaging for the packager's, B=catalogue for a million listings, B=soak for a long run)
 	@$(BIN)/python -m tests.benchmarks $(B)
 
 fuzz: setup .venv/.ready-dev ## Fuzz the server's decoders for a minute each

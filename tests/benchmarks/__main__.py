@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [serving | soak | optimizing | packaging] [--rounds N] [--json]`: ratios.
+"""`python -m tests.benchmarks [serving | soak | optimizing | packaging | catalogue] [--json]`: ratios.
 
 All are taken side by side. Without a word: how long the first answer takes, and what serving costs in brief.
 
@@ -16,6 +16,9 @@ optimizing
 packaging
          deployments against `docker run`, sealed images against a Dockerfile, an index for two platforms
          against one, and sizes; needs a Docker engine
+catalogue
+         search and pages at a million generated listings (--listings for another number), beside other
+         engines; the listings are made once, in ten minutes or so, and kept
 """
 
 import argparse
@@ -31,6 +34,7 @@ from pathlib import Path
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
+from tests.benchmarks.catalogue import rounds as catalogue
 from tests.benchmarks.clicks import Clicker, shop_starts
 from tests.benchmarks.harness import Case, Row, first_answer, graph_opened, interleave, row, table
 from tests.benchmarks.optimizing import rounds as optimizing
@@ -147,12 +151,20 @@ def packaged(given: argparse.Namespace) -> bool:
     return report.kept
 
 
+def catalogued(given: argparse.Namespace) -> bool:
+    """Search and pages at a million listings."""
+    report = catalogue.run(given.listings, peers=bool(given.peers))
+    print(json.dumps(report.plain(), indent=2, ensure_ascii=False) if given.json else report.text())
+    return report.kept
+
+
 WHAT = {
     "all": everything,
     "serving": served,
     "soak": soaked,
     "optimizing": optimised,
     "packaging": packaged,
+    "catalogue": catalogued,
 }
 
 
@@ -174,6 +186,7 @@ def main() -> int:
     parser.add_argument("--only", type=_models, default=tuple(SHELF), help="models, with commas between")
     parser.add_argument("--work", type=Path, help="a folder to keep the optimiser's jobs in")
     parser.add_argument("--seeds", type=int, default=3, help="searches of each quick model")
+    parser.add_argument("--listings", type=int, default=catalogue.LISTINGS, help="of the catalogue")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     # A stop by whoever started this ends the servers too.

@@ -26,176 +26,50 @@ from tests.shop import CACHE
 MADE = "2"  # counts changes of what is generated
 BATCH = 10_000
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
-THINGS = [
-    *(
-        [
-            "发票/invoice",
-            "合同/contract",
-            "评论/review",
-            "简历/resume",
-            "病历/medical-record",
-            "车牌/plate",
-            "票据/receipt",
-        ]
-    ),
-    *(
-        [
-            "订单/order",
-            "工单/ticket",
-            "邮件/email",
-            "新闻/news",
-            "论文/paper",
-            "专利/patent",
-            "地址/address",
-            "姓名/name",
-        ]
-    ),
-    *(
-        [
-            "表格/table",
-            "公式/formula",
-            "图纸/drawing",
-            "照片/photo",
-            "视频/video",
-            "语音/speech",
-            "电话/call",
-            "会议/meeting",
-        ]
-    ),
-    *(
-        [
-            "商品/product",
-            "菜谱/recipe",
-            "药品/drug",
-            "保单/policy",
-            "贷款/loan",
-            "股票/stock",
-            "报表/report",
-            "账单/bill",
-        ]
-    ),
-    *(
-        [
-            "舆情/opinion",
-            "谣言/rumour",
-            "广告/advert",
-            "弹幕/comment",
-            "诗词/poem",
-            "小说/novel",
-            "字幕/subtitle",
-            "歌曲/song",
-        ]
-    ),
-    *(
-        [
-            "人脸/face",
-            "手势/gesture",
-            "行人/pedestrian",
-            "车辆/vehicle",
-            "缺陷/defect",
-            "烟火/fire",
-            "安全帽/helmet",
-        ]
-    ),
-    *(
-        [
-            "农作物/crop",
-            "害虫/pest",
-            "卫星/satellite",
-            "气象/weather",
-            "电力/power",
-            "管道/pipeline",
-            "阀门/valve",
-        ]
-    ),
-    *(
-        [
-            "情感/sentiment",
-            "意图/intent",
-            "关键词/keyword",
-            "摘要/summary",
-            "翻译/translation",
-            "方言/dialect",
-            "口音/accent",
-        ]
-    ),
-]
-ACTS = [
-    *(["识别/recognition", "分类/classification", "检测/detection", "抽取/extraction", "分割/segmentation"]),
-    *(
-        [
-            "生成/generation",
-            "检索/retrieval",
-            "匹配/matching",
-            "纠错/correction",
-            "审核/moderation",
-            "预测/prediction",
-        ]
-    ),
-    *(["聚类/clustering", "转写/transcription", "合成/synthesis", "压缩/compression", "校对/proofreading"]),
-]
-KINDS = [
-    *(
-        [
-            "轻量版/light",
-            "高精度/accurate",
-            "离线/offline",
-            "量化/quantised",
-            "多语言/multilingual",
-            "小型/small",
-        ]
-    ),
-    *(
-        [
-            "极速/fast",
-            "通用/general",
-            "行业/vertical",
-            "专业/professional",
-            "开源/open",
-            "稳定/stable",
-            "实时/realtime",
-        ]
-    ),
-]
+
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+THINGS = _words(
+    """
+    发票/invoice 合同/contract 评论/review 简历/resume 病历/medical-record 车牌/plate 票据/receipt
+    订单/order 工单/ticket 邮件/email 新闻/news 论文/paper 专利/patent 地址/address 姓名/name 表格/table
+    公式/formula 图纸/drawing 照片/photo 视频/video 语音/speech 电话/call 会议/meeting 商品/product
+    菜谱/recipe 药品/drug 保单/policy 贷款/loan 股票/stock 报表/report 账单/bill 舆情/opinion 谣言/rumour
+    广告/advert 弹幕/comment 诗词/poem 小说/novel 字幕/subtitle 歌曲/song 人脸/face 手势/gesture
+    行人/pedestrian 车辆/vehicle 缺陷/defect 烟火/fire 安全帽/helmet 农作物/crop 害虫/pest 卫星/satellite
+    气象/weather 电力/power 管道/pipeline 阀门/valve 情感/sentiment 意图/intent 关键词/keyword 摘要/summary
+    翻译/translation 方言/dialect 口音/accent
+    """
+)
+ACTS = _words(
+    """
+    识别/recognition 分类/classification 检测/detection 抽取/extraction 分割/segmentation 生成/generation
+    检索/retrieval 匹配/matching 纠错/correction 审核/moderation 预测/prediction 聚类/clustering
+    转写/transcription 合成/synthesis 压缩/compression 校对/proofreading
+    """
+)
+KINDS = _words(
+    """
+    轻量版/light 高精度/accurate 离线/offline 量化/quantised 多语言/multilingual 小型/small 极速/fast
+    通用/general 行业/vertical 专业/professional 开源/open 稳定/stable 实时/realtime
+    """
+)
 SYLLABLES_ZH = (
     "安博成达恩丰光海嘉凯朗明宁鹏启瑞盛泰万新亚云智中卓群越航维思远景华峰源科技讯图文字音数据慧眼灵犀"
 )
-SYLLABLES_EN = [
-    "ba",
-    "co",
-    "da",
-    "el",
-    "fi",
-    "ga",
-    "ho",
-    "in",
-    "ja",
-    "ko",
-    "lu",
-    "mi",
-    "no",
-    "or",
-    "pa",
-    "qui",
-    "ra",
-    "se",
-    "ta",
-    "u",
-    "vi",
-    "wo",
-    "xa",
-    "ya",
-    "zen",
-]
-LICENCES = [
-    "Apache-2.0",
-    "MIT",
-    "CC-BY-4.0",
-    "CC-BY-NC-4.0",
-    "LicenseRef-not-stated",
-    "BSD-3-Clause",
-    "GPL-3.0-only",
-]
+SYLLABLES_EN = _words(
+    """
+    ba co da el fi ga ho in ja ko lu mi no or pa qui ra se ta u vi wo xa ya zen
+    """
+)
+LICENCES = _words(
+    """
+    Apache-2.0 MIT CC-BY-4.0 CC-BY-NC-4.0 LicenseRef-not-stated BSD-3-Clause GPL-3.0-only
+    """
+)
 
 
 @dataclass(frozen=True)
