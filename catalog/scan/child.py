@@ -20,12 +20,14 @@ def scan(
     return [row.to_json() for row in folders.scan(Path(folder), artifacts, progress, linked=linked)]
 
 
-def reencode(source: str, target: str, progress: Progress = silent) -> dict[str, Any]:
+def reencode(source: str, target: str, progress: Progress = silent, width: int = 0) -> dict[str, Any]:
     """Write a picture anew, so that only its pixels stay; gives its form, width, height and size in bytes.
+
+    With `width`, small: no side has more pixels than that.
 
     A picture that cannot be drawn gives code and facts instead. The child may write only where `target` lies.
     """
     try:
-        return pictures.reencode(Path(source), Path(target))
+        return pictures.reencode(Path(source), Path(target), width)
     except Refused as refused:
         return {"code": refused.code, "facts": refused.facts}

@@ -143,10 +143,11 @@ def _broken(source: Source) -> Refused:
     return Refused("picture-broken")
 
 
-def reencode(source: Path, target: Path) -> dict[str, Any]:
+def reencode(source: Path, target: Path, width: int = 0) -> dict[str, Any]:
     """Draw a picture anew as PNG, JPEG or WebP; gives its form, width, height and size in bytes.
 
-    To be called in a shut-in child (catalog.scan.child), for pictures that `scan` has passed.
+    With `width`, as a WebP of at most so many pixels a side. To be called in a shut-in child
+    (catalog.scan.child), for pictures that `scan` has passed.
     """
     from PIL import Image, ImageOps  # Pillow is heavy and only this needs it
 
@@ -167,7 +168,10 @@ def reencode(source: Path, target: Path) -> dict[str, Any]:
                 fresh = Image.frombytes(mode, drawn.size, drawn.convert(mode).tobytes())
     except (OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError):
         raise Refused("picture-broken") from None
+    if width:
+        form = "WEBP"
+        fresh.thumbnail((width, width))
     if form == "JPEG" and mode == "RGBA":
         fresh = fresh.convert("RGB")
-    fresh.save(target, format=form, **({"quality": 90} if form != "PNG" else {}))
+    fresh.save(target, format=form, **({"quality": 70 if width else 90} if form != "PNG" else {}))
     return {"form": form.lower(), "width": fresh.width, "height": fresh.height, "size": target.stat().st_size}

@@ -115,7 +115,7 @@ def show(
         row,
         version,
         _vendor(db, row.vendor_id),
-        listings.versions_of(db, row),
+        listings.visible_versions(db, row, viewer.account_id),
         viewer.lang,
         signature=signature.fingerprint if signature else "",
     )

@@ -10,6 +10,7 @@ Row = Mapping[str, Any]  # as /api/publications tells a check
 
 MARKS = {"pass": "✓", "warn": "!", "fail": "✗", "unknown": "?"}
 GRAVITY = ("pass", "warn", "unknown", "fail")
+OPERATORS = "scanner-none"  # a choice of the shop, which no publisher can make
 WORDS = {
     "pass": ("通过", "pass"),
     "warn": ("提醒", "warn"),
@@ -79,7 +80,7 @@ def _word(verdict: str) -> str:
 def _show_steps(rows: Sequence[Row]) -> None:
     steps: dict[str, str] = {}
     for row in rows:
-        if row["verdict"] != "pass" and row["next"]:
+        if row["verdict"] != "pass" and row["next"] and row["code"] != OPERATORS:
             where = f"{row['path']}: " if row["path"] else ""
             steps.setdefault(f"{where}{row['detail']}", str(row["next"]))
     if not steps:

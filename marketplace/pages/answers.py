@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 SHOWN_WIDTH = 960  # pixels of a picture that is shown with its answer
+MOST_PIXELS = 50_000_000  # of a picture that the shop itself decodes: what the person at the page has sent
 MOST_LINES = 32
 NUMBERS_SHOWN = 6
 MASKS_SHOWN = 6
@@ -75,10 +76,12 @@ def encode_media(content: bytes) -> dict[str, str]:
     return {"base64": base64.b64encode(content).decode()}
 
 
-def thumbnail(content: bytes, width: int = 320) -> bytes | None:
-    """A small WebP of a picture, or None when it is none."""
+def thumbnail(content: bytes, width: int) -> bytes | None:
+    """A small WebP of a picture, or None when it is none, or too large to be drawn here."""
     try:
         with Image.open(io.BytesIO(content)) as opened:
+            if opened.width * opened.height > MOST_PIXELS:
+                return None
             opened.thumbnail((width, width))
             out = io.BytesIO()
             opened.convert("RGB").save(out, "WEBP", quality=70)
@@ -122,6 +125,8 @@ def cut_out(content: bytes, result: dict[str, Any]) -> CutOut:
         Image.open(io.BytesIO(content)) as sent,
         Image.open(io.BytesIO(media_of(result, "mask") or b"")) as kept,
     ):
+        if sent.width * sent.height > MOST_PIXELS:
+            raise Image.DecompressionBombError
         upright = ImageOps.exif_transpose(sent).convert("RGB")
         upright.thumbnail((SHOWN_WIDTH, SHOWN_WIDTH))
         mask = kept.convert("L").resize(upright.size)

@@ -17,7 +17,7 @@ from catalog import search as finding
 from catalog.models import Listing, Vendor, Version
 from deployer import deployments
 from deployer.terminals import TERMINALS
-from marketplace import provisioning
+from marketplace import example_pictures, provisioning
 from marketplace.api.catalog import Filters, ShelfOut, provide_filters, shelf_out
 from marketplace.api.schemas import ListingOut, card_out, listing_out
 from marketplace.auth import AnyRequest, Viewer
@@ -215,7 +215,11 @@ def _examples(row: Listing, version: Version) -> list[dict[str, Any]]:
     sync_to_thread=True,
 )
 def example_picture(
-    db: NamedDependency[Session], vendor: FromPath[str], name: FromPath[str], file: FromPath[str]
+    services: NamedDependency[Services],
+    db: NamedDependency[Session],
+    vendor: FromPath[str],
+    name: FromPath[str],
+    file: FromPath[str],
 ) -> Response[bytes]:
     """An example's picture, made small."""
     text, _, kind = file.partition(".")
@@ -225,7 +229,8 @@ def example_picture(
     if kind != "webp" or number is None:
         raise NotFoundException
     content = answers.media_of(examples[number]["request"], "image")
-    small = answers.thumbnail(content) if content else None
+    db.commit()  # it may have to be drawn first
+    small = example_pictures.small(services.settings.home, content) if content else None
     if small is None:
         raise NotFoundException
     headers = {"Cache-Control": "public, max-age=3600", "X-Content-Type-Options": "nosniff"}

@@ -18,7 +18,8 @@ packaging
          against one, and sizes; needs a Docker engine
 catalogue
          search and pages at a million generated listings (--listings for another number), beside other
-         engines; the listings are made once, in ten minutes or so, and kept
+         engines, a large file from /hf beside nginx, and the memory of an import; the listings are made once,
+         in ten minutes or so, and kept
 """
 
 import argparse

@@ -122,9 +122,7 @@ def run(rounds: int = 15) -> Report:
     rows = [row(found, FLOOR)]
     if NGINX in found:
         rows += [row(found, NGINX, FLOOR), row(found, OURS, NGINX, LIMIT)]
-    else:
-        rows.append(row(found, OURS, FLOOR))
-    return Report(rows, figures, notes)
+    return Report([*rows, row(found, OURS, FLOOR, LIMIT)], figures, notes)
 
 
 def _ours(shop: Shop, folder: Path) -> tuple[Place, Path]:

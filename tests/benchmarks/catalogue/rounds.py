@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.benchmarks.catalogue import searching, serving, shelves
+from tests.benchmarks.catalogue import downloads, importing, searching, serving, shelves
 from tests.benchmarks.catalogue.questions import questions
 from tests.benchmarks.catalogue.searching import Times
-from tests.benchmarks.harness import align
-from tests.benchmarks.packaging.report import Figure
+from tests.benchmarks.harness import Row, align, table
+from tests.benchmarks.packaging.report import MB, Figure
 
 LISTINGS = 1_000_000
 ENGINE_P99, HTTP_P50, HTTP_P99, PAGE_P99 = 30.0, 5.0, 50.0, 20.0
@@ -24,11 +24,13 @@ class Report:
     kinds: list[Times]
     served: list[Times]
     figures: list[Figure]
+    sent: list[Row]
+    notes: list[str]
 
     @property
     def kept(self) -> bool:
         """Whether every aim is reached."""
-        return all(one.kept for one in self.figures)
+        return all(one.kept for one in self.figures) and all(one.kept for one in self.sent)
 
     def text(self) -> str:
         """As it is printed."""
@@ -39,14 +41,15 @@ class Report:
             mark = "" if one.limit is None else "ok" if one.kept else "OVER"
             lines.append((one.name, f"{one.value:.2f}", one.unit, limit, mark))
         tables = [_table(self.engines, base), _table(self.kinds), _table(self.served)]
-        return "\n\n".join([*filter(None, tables), align(lines, right=(1, 3))])
+        tables += [table(self.sent), "\n".join(self.notes), align(lines, right=(1, 3))]
+        return "\n\n".join(filter(None, tables))
 
     def plain(self) -> dict[str, Any]:
         """As plain values."""
         return {
             name: [dataclasses.asdict(one) for one in getattr(self, name)]
-            for name in ("engines", "kinds", "served", "figures")
-        }
+            for name in ("engines", "kinds", "served", "figures", "sent")
+        } | {"notes": self.notes}
 
 
 def _table(rows: Sequence[Times], base: Times | None = None) -> str:
@@ -88,4 +91,10 @@ def run(count: int = LISTINGS, *, asked: int = 1000, seconds: float = 30, peers:
     ]
     if took:
         figures.append(Figure("to make the listings and their index", took, "s"))
-    return Report(engines, kinds, [http.times, *pages], figures)
+    sent, taken = downloads.run(), importing.measure()
+    figures += [
+        *sent.figures,
+        Figure("memory of importing 1 GiB, at most", taken["peak"] / MB, "MB", taken["aim"] / MB),
+        Figure("memory of importing 1 MB", taken["floor"] / MB, "MB"),
+    ]
+    return Report(engines, kinds, [http.times, *pages], figures, sent.rows, sent.notes)

@@ -13,8 +13,11 @@ from catalog.models import (
     Check,
     CheckState,
     Finding,
+    ImportJob,
+    JobState,
     Listing,
     ListingDay,
+    Mirror,
     Rating,
     Vendor,
     VendorMember,
@@ -72,6 +75,7 @@ def publish(db: Session, owner: Account) -> dict[str, str]:
     said = {"author": "li", "stars": 4, "text": "快。", "version": "1.0.0"}
     db.add(Rating(listing_id=listing.id, account_id=vendor.id, **said))
     assert analytics.report(db, listing).total("views") > 0
+    fetching, failed = imported(db, owner)
     place = f"/vendor/listings/{NAME}"
     return {
         "vendor": "/vendor",
@@ -86,7 +90,31 @@ def publish(db: Session, owner: Account) -> dict[str, str]:
         "passport": f"/listings/{NAME}/versions/1.1.0/passport",
         "passport-own": "/listings/opc-market/zh-sentiment/versions/1.0.0/passport",
         "offered": f"/listings/{NAME}",
+        "import": "/import",
+        "importing": f"/imports/{fetching.id}",
+        "not-imported": f"/imports/{failed.id}",
     }
+
+
+def imported(db: Session, owner: Account) -> tuple[ImportJob, ImportJob]:
+    """An import that fetches and one that failed, and a mirror that could not be looked at."""
+    source = "hf://looked-at/reader-with-a-rather-long-name"
+    fetching = ImportJob(
+        source=source,
+        pinned=f"{source}@{'0a' * 20}",
+        name=NAME,
+        owner=owner.id,
+        state=JobState.running,
+        step="fetch",
+        done=7_000_000,
+        total=21_000_800,
+    )
+    wrong = {"error_code": "source-denied", "error_facts": {"source": source, "variable": "HF_TOKEN"}}
+    failed = ImportJob(source=source, name=NAME, owner=owner.id, state=JobState.failed, step="look", **wrong)
+    mirror = Mirror(name=NAME, source=source, owner=owner.id, period=86400, looked=utcnow(), **wrong)
+    db.add_all([fetching, failed, mirror])
+    db.flush()
+    return fetching, failed
 
 
 def artifacts(number: str) -> list[dict[str, Any]]:
@@ -147,6 +175,8 @@ def _row(version: Version, position: int, check: str, failed: dict[str, str]) ->
 
 def remove(db: Session) -> None:
     """Take all of it away again."""
+    for about in (ImportJob, Mirror):
+        db.exec(delete(about).where(col(about.name) == NAME))
     listing = listings.get_listing(db, NAME)
     ids = [version.id for version in listings.versions_of(db, listing)]
     for table in (Artifact, Check, VersionEvent, Finding):
