@@ -5,12 +5,13 @@ anywhere, each kind by popularity. What can be counted in a moment is counted, a
 "at least": facets and totals look at so many of the most popular matches as `SCAN` says.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_
+from sqlalchemy import ColumnElement, and_, bindparam
 from sqlmodel import Session, col, select
 
 from catalog import (
@@ -150,6 +151,7 @@ def find(
     offset: int = 0,
 ) -> Found:
     """The same as places in the index, for `cards`."""
+    db.flush()  # what this transaction changed is found; the questions below go to the connection itself
     given = {name: tuple(filter(None, values)) for name, values in sorted((filters or {}).items())}
     given = {name: values for name, values in given.items() if values}
     asked = (q, tuple(given.items()), vendor, facets, sort, limit, min(offset, DEEPEST))
@@ -193,7 +195,8 @@ def cards(db: Session, ids: list[int]) -> list[Card]:
     """What lists show of the entries at these places, in their order."""
     if not ids:
         return []
-    rows = [Card(*row) for row in db.execute(_CARDS.where(col(SearchSource.id).in_(ids)))]
+    db.flush()
+    rows = [Card(*row) for row in db.connection().execute(_CARDS, {"ids": ids})]
     order = {id: at for at, id in enumerate(ids)}
     return sorted(rows, key=lambda card: order[card.id])
 
@@ -226,6 +229,7 @@ _CARDS: Any = (
     .join(Listing, col(Listing.id) == SearchSource.listing_id)
     .join(Version, col(Version.id) == SearchSource.version_id)
     .join(Vendor, col(Vendor.id) == Listing.vendor_id)
+    .where(col(SearchSource.id).in_(bindparam("ids", expanding=True)))
 )
 
 
@@ -314,10 +318,11 @@ def suggest(db: Session, typed: str, limit: int = 6) -> Suggestions:
 def _facets(question: Question, found: Matches) -> dict[str, list[FacetValue]]:
     """Each facet's values; those of a facet that is filtered by are counted as if it were not."""
     shown = {}
+    by_facet = _grouped(found.counted.codes)
     for name, facet in FACETS.items():
         chosen = question.chosen.get(name, ())
         own = found.without(name) if chosen else found.counted
-        codes = {code: n for code, n in own.codes.items() if code.startswith(f"{facet.code}:")}
+        codes = dict((_grouped(own.codes) if chosen else by_facet)[facet.code])
         codes |= {code: 0 for code in chosen if code not in codes}
         values = [
             FacetValue(search_facets.value_of(code), n, own.partial, code in chosen)
@@ -325,6 +330,14 @@ def _facets(question: Question, found: Matches) -> dict[str, list[FacetValue]]:
         ]
         shown[name] = sorted(values, key=_order(facet))
     return shown
+
+
+def _grouped(codes: Mapping[str, int]) -> Mapping[str, dict[str, int]]:
+    """Codes with their counts by the code of their facet."""
+    found: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for code, n in codes.items():
+        found[code.partition(":")[0]][code] = n
+    return found
 
 
 def _order(facet: search_facets.Facet) -> Callable[[FacetValue], tuple[int, str]]:

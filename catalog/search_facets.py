@@ -66,6 +66,7 @@ def token(code: str) -> str:
     return code.casefold()
 
 
+@functools.lru_cache(maxsize=4096)
 def value_of(code: str) -> str:
     """The value of a code, with the spaces of a licence's expression."""
     return re.sub(r"_(AND|OR|WITH)_", r" \1 ", code.partition(":")[2])

@@ -28,6 +28,8 @@ VERSION = "2"
 LEVELS, PER_DOUBLING, WIDTH = 1023, 16, 32
 BATCH = 500
 ALL = "*"
+SEEN = "search-revision"
+"""Of a session's `info`: a transaction, and the state that it saw the index in."""
 
 
 @dataclass(frozen=True)
@@ -377,6 +379,7 @@ def _changed(db: Session) -> None:
 
     The name is drawn, not counted up: no other state of this or another database ever has it.
     """
+    db.info.pop(SEEN, None)
     db.execute(
         text(
             "INSERT INTO search_state (name, value) VALUES ('revision', :value) "
@@ -388,8 +391,10 @@ def _changed(db: Session) -> None:
 
 def revision(db: Session) -> str:
     """The name of the state that the index is in; empty before the first change."""
-    found = db.execute(text("SELECT value FROM search_state WHERE name = 'revision'")).scalar()
-    return str(found or "")
+    return str(db.connection().execute(_REVISION).scalar() or "")
+
+
+_REVISION = text("SELECT value FROM search_state WHERE name = 'revision'")
 
 
 def _empty(db: Session) -> None:

@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from catalog import search_index
 
-KEEPS = 512
+KEEPS = 2048
 
 _kept: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
 _lock = threading.Lock()
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 def kept(db: Session, key: tuple[Any, ...], make: Callable[[], T]) -> T:
     """The value made for this key in this state of the index, or made now."""
-    state = search_index.revision(db)
+    state = _state(db)
     if not state:
         return make()
     whole = (state, *key)
@@ -34,6 +34,17 @@ def kept(db: Session, key: tuple[Any, ...], make: Callable[[], T]) -> T:
         while len(_kept) > KEEPS:
             _kept.popitem(last=False)
     return made
+
+
+def _state(db: Session) -> str:
+    """The state of the index, read once in a transaction; `search_index` says when this one changed it."""
+    current = db.get_nested_transaction() or db.get_transaction()
+    transaction, state = db.info.get(search_index.SEEN, (None, ""))
+    if current is None or transaction is not current:
+        state = search_index.revision(db)
+        current = db.get_nested_transaction() or db.get_transaction()
+        db.info[search_index.SEEN] = (current, state)
+    return str(state)
 
 
 def forget() -> None:

@@ -3,7 +3,8 @@
 Where many match, the database looks at so many of the most popular as `SCAN` says, once for the question and
 once for each filter, without it. Where the words, or the words with the rarest filter, leave few candidates,
 those are read once and everything is counted from them: a database that intersects long lists of tokens
-several times, to find little, would take many times as long.
+several times, to find little, would take many times as long. Counting codes takes more than finding them:
+both numbers are a balance of what people see and what they wait for.
 """
 
 import re
@@ -21,8 +22,8 @@ from catalog.search_engine import Expression, Without
 from catalog.search_keeping import kept
 from catalog.search_question import Question
 
-SCAN = 1000
-CANDIDATES = 3000
+SCAN = 500
+CANDIDATES = 1500
 DEEPEST = 10_000
 """Listings that can be paged through; whoever wants others narrows the search."""
 
@@ -74,9 +75,8 @@ def match(db: Session, question: Question) -> Matches:
     if question.filters:
         for taken in _narrowings(db, question):
             base = question.expression(only=taken)
-            ids = matches(db, base, CANDIDATES + 1, 0) if base is not None else []
-            if base is not None and len(ids) <= CANDIDATES:
-                return _Few(db, question, taken, _read(db, ids))
+            if base is not None and _how_many(db, base, CANDIDATES + 1) <= CANDIDATES:
+                return _Few(db, question, taken, _read(db, base))
     return _Many(db, question)
 
 
@@ -93,11 +93,21 @@ def _narrowings(db: Session, question: Question) -> Iterable[frozenset[str]]:
     yield frozenset({min(question.filters, key=frequency)})
 
 
-def _read(db: Session, ids: list[int]) -> list[tuple[int, str]]:
+def _how_many(db: Session, expression: Expression, most: int) -> int:
+    engine = search_engine.engine_of(db)
+    sql = f"SELECT count(*) FROM (SELECT 1 FROM {engine.tokens} LIMIT :most) AS found"  # noqa: S608 (constants)
+    values = {"expression": engine.render(expression), "most": most}
+    return int(db.connection().execute(text(sql), values).scalar_one())
+
+
+def _read(db: Session, expression: Expression) -> list[tuple[int, str]]:
     """Entries with their codes, in the order of their places."""
-    listed = ",".join(map(str, ids)) or "NULL"  # numbers of our own; as parameters they would take longer
-    sql = f"SELECT id, facets FROM search_entry WHERE id IN ({listed}) ORDER BY id"  # noqa: S608
-    return [(row[0], row[1]) for row in db.connection().exec_driver_sql(sql)]
+    engine = search_engine.engine_of(db)
+    each = engine.join("e.id || ' ' || e.facets", "\n")
+    sql = f"SELECT {each} FROM {engine.matching}"  # noqa: S608 (constants)
+    found = db.connection().execute(text(sql), {"expression": engine.render(expression)}).scalar_one()
+    rows = (line.partition(" ") for line in (found or "").splitlines())
+    return sorted((int(id), facets) for id, _, facets in rows)
 
 
 class _Few:
@@ -174,21 +184,21 @@ class _Many:
 
 def matches(db: Session, expression: Expression | None, limit: int, offset: int) -> list[int]:
     """Places of what matches, the most popular first."""
-    if expression is None:
-        sql = f"SELECT e.id FROM {search_engine.ALL} ORDER BY e.id LIMIT :limit OFFSET :offset"  # noqa: S608
-        return list(db.execute(text(sql), {"limit": limit, "offset": offset}).scalars())
     engine = search_engine.engine_of(db)
-    sql = (
-        f"SELECT {engine.place} FROM {engine.tokens} "  # noqa: S608 (constants)
-        f"ORDER BY {engine.place} LIMIT :limit OFFSET :offset"
-    )
-    values: dict[str, Any] = {"expression": engine.render(expression), "limit": limit, "offset": offset}
-    return list(db.execute(text(sql), values).scalars())
+    values: dict[str, Any] = {"limit": limit, "offset": offset}
+    place, tokens = "e.id", search_engine.ALL
+    if expression is not None:
+        place, tokens = engine.place, engine.tokens
+        values["expression"] = engine.render(expression)
+    page = f"SELECT {place} AS place FROM {tokens} ORDER BY {place} LIMIT :limit OFFSET :offset"  # noqa: S608
+    sql = f"SELECT {engine.join('place')} FROM ({page}) AS page"  # noqa: S608 (constants)
+    found = db.connection().execute(text(sql), values).scalar_one()
+    return sorted(map(int, (found or "").split()))
 
 
 def _in_order(db: Session, ids: list[int], sort: Sort) -> list[int]:
     sql = text(f"SELECT id FROM search_entry WHERE id IN :ids ORDER BY {_ORDERS[sort]}")  # noqa: S608
-    return list(db.execute(sql.bindparams(bindparam("ids", expanding=True)), {"ids": ids}).scalars())
+    return list(db.execute(sql.bindparams(bindparam("ids", expanding=True)), {"ids": ids}).scalars().all())
 
 
 def scan(db: Session, question: Question, *, but: str = "") -> Counted:
@@ -208,10 +218,10 @@ def scan(db: Session, question: Question, *, but: str = "") -> Counted:
 def _scan(db: Session, expression: Expression) -> Counted:
     engine = search_engine.engine_of(db)
     sql = (
-        f"SELECT count(*), {engine.joined} FROM (SELECT e.facets FROM {engine.matching} "  # noqa: S608
+        f"SELECT count(*), {engine.join('facets')} FROM (SELECT e.facets FROM {engine.matching} "  # noqa: S608
         f"ORDER BY {engine.place} LIMIT {SCAN + 1}) AS popular"
     )
-    total, joined = db.execute(text(sql), {"expression": engine.render(expression)}).one()
+    total, joined = db.connection().execute(text(sql), {"expression": engine.render(expression)}).one()
     return Counted(min(total, SCAN), total > SCAN, count_codes(joined or ""), total > SCAN)
 
 
