@@ -1,8 +1,10 @@
 """What the tests of the Hub API put into a running shop: models with real files, some gated or hidden."""
 
 import json
+import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from catalog import manifest as manifests
 from catalog.listings import NewListing
 from catalog.models import ListingKind, Version, VersionState
 from marketplace.db import open_engine, transaction
+from tests.marketplace.peers import Raw
 from tests.shop import Shop
 
 WORDS = NewListing(
@@ -118,3 +121,82 @@ def tokenizer_files() -> dict[str, bytes]:
 def api_of(shop: Shop, *, token: str | bool = False) -> HfApi:
     """The real client for a shop; without a token unless one is given."""
     return HfApi(endpoint=f"{shop.url}/hf", token=token)
+
+
+class Line:
+    """A line to a shop that keeps what is asked over it, and can break in the middle of an answer."""
+
+    def __init__(self, shop: Shop) -> None:
+        self._port = int(shop.url.rpartition(":")[2])
+        self._asked = bytearray()
+        self._limit = 0
+        self.stalled, self._mended = threading.Event(), threading.Event()
+        self._raw = Raw(self._pass_on)
+        self.url = f"http://{self._raw.address.removeprefix('tcp:')}"
+
+    @property
+    def asked(self) -> list[str]:
+        """The heads of all requests so far, in small letters."""
+        return [head for head in self._asked.decode("latin-1").lower().split("\r\n\r\n") if head]
+
+    def forget(self) -> None:
+        """Begin to keep requests anew."""
+        self._asked.clear()
+
+    def break_after(self, size: int, *, stall: bool = False) -> None:
+        """Break once a connection has carried that many bytes of answers; first stall until it is mended."""
+        self.stalled.clear()
+        self._mended.clear()
+        if not stall:
+            self._mended.set()
+        self._limit = size
+
+    def mend(self) -> None:
+        """Let go of a connection that stalls."""
+        self._mended.set()
+
+    def close(self) -> None:
+        self.mend()
+        self._raw.close()
+
+    def _pass_on(self, client: socket.socket, _number: int) -> None:
+        client.settimeout(None)
+        with socket.create_connection(("127.0.0.1", self._port)) as shop:
+            upwards = threading.Thread(target=self._up, args=(client, shop))
+            upwards.start()
+            try:
+                self._down(shop, client)
+            finally:
+                for end in (client, shop):
+                    with suppress(OSError):
+                        end.shutdown(socket.SHUT_RDWR)
+                upwards.join()
+
+    def _up(self, client: socket.socket, shop: socket.socket) -> None:
+        with suppress(OSError):
+            while piece := client.recv(1 << 16):
+                self._asked += piece
+                shop.sendall(piece)
+        with suppress(OSError):
+            shop.shutdown(socket.SHUT_WR)
+
+    def _down(self, shop: socket.socket, client: socket.socket) -> None:
+        carried = 0
+        while piece := shop.recv(1 << 16):
+            carried += len(piece)
+            if 0 < self._limit < carried:
+                self._limit = 0
+                self.stalled.set()
+                self._mended.wait()
+                return
+            client.sendall(piece)
+
+
+@contextmanager
+def line(shop: Shop) -> Iterator[Line]:
+    """A Line that is closed at the end."""
+    built = Line(shop)
+    try:
+        yield built
+    finally:
+        built.close()
