@@ -13,7 +13,7 @@ from deployer import deployments, reconciler
 from deployer.errors import DeployerError
 from deployer.models import Deployment, DeploymentState
 from deployer.spec import Replica
-from marketplace import provisioning, publishing, workflows
+from marketplace import collecting, provisioning, publishing, workflows
 from marketplace.db import read_session, transaction
 from marketplace.services import Services
 
@@ -23,6 +23,7 @@ PERIOD = 1.0  # seconds between two looks
 SELDOM = 30.0  # seconds between two looks at a runtime that no deployment uses
 SHELF_RETRY = 60.0  # seconds until entries of the shelf that failed are tried again, doubled each time
 TIDY = 3600.0  # seconds between two looks for uploads that were given up
+COLLECT = 86400.0  # seconds between two looks for files that nobody names any more
 MOST_RESTARTS = 5  # in a row; a replica that then lived CALM seconds starts the count anew
 CALM = 60.0
 
@@ -37,7 +38,7 @@ class Watcher:
         self._asked: dict[str, float] = {}  # when a runtime was last asked
         self._shelf_pause = SHELF_RETRY
         self._shelf_next = time.monotonic() + SHELF_RETRY
-        self._tidy_next = time.monotonic()
+        self._tidy_next = self._collect_next = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
     def start(self) -> None:
@@ -59,12 +60,16 @@ class Watcher:
             self._tidy_up()
 
     def _tidy_up(self) -> None:
-        """Remove what people began to send and never finished."""
-        if time.monotonic() < self._tidy_next:
+        """Remove what people began to send and never finished, and what nobody names any more."""
+        now = time.monotonic()
+        if now < self._tidy_next:
             return
-        self._tidy_next = time.monotonic() + TIDY
+        self._tidy_next = now + TIDY
         try:
             publishing.tidy(self._services)
+            if now >= self._collect_next:
+                self._collect_next = now + COLLECT
+                collecting.collect(self._services)
         except Exception:
             log.exception("tidying up")
 
