@@ -65,7 +65,7 @@ def send(
     filename: str = "",
     headers: Mapping[str, str] | None = None,
 ) -> Response[Any]:
-    """Answer GET or HEAD with a file: Range, If-Range and If-None-Match are heeded.
+    """Answer GET or HEAD with a file: Range, If-Range, If-Match and If-None-Match are heeded.
 
     `etag` stands for the file's bytes (no quotes); raises FileNotFoundError where there is none.
     """
@@ -118,6 +118,8 @@ def span_of(value: str, size: int) -> Span | None:
 def _answer(request: AnyRequest, sent: Sent) -> Response[Any]:
     etag = f'"{sent.etag}"'
     headers = {"Accept-Ranges": "bytes", "Cache-Control": "private, no-cache", **sent.headers, "ETag": etag}
+    if not _is_wanted(request.headers.get("if-match", "*"), etag):
+        return Response(b"", status_code=412, headers={"ETag": etag}, media_type="text/plain")
     if _is_known(request.headers.get("if-none-match", ""), etag):
         return Response(b"", status_code=304, headers=headers)
     headers["Content-Type"] = sent.media_type
@@ -153,6 +155,12 @@ def _span(request: AnyRequest, size: int, etag: str) -> Span | None:
     if request.method != "GET" or request.headers.get("if-range", etag) != etag:
         return None
     return span_of(request.headers.get("range", ""), size)
+
+
+def _is_wanted(field: str, etag: str) -> bool:
+    """Whether If-Match names this state of the file; a weak name is not enough."""
+    wanted = [one.strip() for one in field.split(",")]
+    return "*" in wanted or etag in wanted
 
 
 def _is_known(field: str, etag: str) -> bool:

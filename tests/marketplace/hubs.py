@@ -129,27 +129,28 @@ class Line:
     def __init__(self, shop: Shop) -> None:
         self._port = int(shop.url.rpartition(":")[2])
         self._asked = bytearray()
-        self._limit = 0
+        self._limit = self._armed = 0
         self.stalled, self._mended = threading.Event(), threading.Event()
         self._raw = Raw(self._pass_on)
         self.url = f"http://{self._raw.address.removeprefix('tcp:')}"
 
     @property
     def asked(self) -> list[str]:
-        """The heads of all requests so far, in small letters."""
-        return [head for head in self._asked.decode("latin-1").lower().split("\r\n\r\n") if head]
+        """The heads of all requests so far."""
+        return [head for head in self._asked.decode("latin-1").split("\r\n\r\n") if head]
 
     def forget(self) -> None:
         """Begin to keep requests anew."""
         self._asked.clear()
 
     def break_after(self, size: int, *, stall: bool = False) -> None:
-        """Break once a connection has carried that many bytes of answers; first stall until it is mended."""
+        """Break once a connection has carried that many bytes from now on; with `stall` when it is mended."""
         self.stalled.clear()
         self._mended.clear()
         if not stall:
             self._mended.set()
         self._limit = size
+        self._armed += 1
 
     def mend(self) -> None:
         """Let go of a connection that stalls."""
@@ -181,8 +182,10 @@ class Line:
             shop.shutdown(socket.SHUT_WR)
 
     def _down(self, shop: socket.socket, client: socket.socket) -> None:
-        carried = 0
+        carried, armed = 0, self._armed
         while piece := shop.recv(1 << 16):
+            if armed != self._armed:  # clients keep connections: what they carried before does not count
+                carried, armed = 0, self._armed
             carried += len(piece)
             if 0 < self._limit < carried:
                 self._limit = 0
