@@ -72,6 +72,8 @@ def read(
 def _codes(name: str, values: Sequence[str]) -> tuple[str, ...]:
     if name == "task":
         values = [taxonomy.task(value).id for value in values if value]
+    if name == "vertical":
+        values = [taxonomy.vertical(value) for value in values]
     return tuple(search_facets.code(name, value) for value in values if value)
 
 
@@ -144,11 +146,7 @@ def _means(term: taxonomy.Term, word: str) -> bool:
     wanted = _spaced(word)
     if len(wanted) < 3:  # too short to be the beginning of something
         return any(wanted == name.casefold() for name in term.aliases)
-    return any(f" {wanted}" in f" {_spaced(name)}" for name in _names(term))
-
-
-def _names(term: taxonomy.Term) -> tuple[str, ...]:
-    return (term.id, term.title_zh, term.title_en, *term.aliases)
+    return any(f" {wanted}" in f" {_spaced(name)}" for name in term.names)
 
 
 def _spaced(name: str) -> str:
@@ -158,7 +156,7 @@ def _spaced(name: str) -> str:
 @functools.lru_cache(maxsize=1)
 def _whole_names() -> frozenset[str]:
     terms = [*taxonomy.TASKS.values(), *taxonomy.VERTICALS.values()]
-    return frozenset(name for term in terms for name in _names(term) if search_words.is_unspaced(name))
+    return frozenset(name for term in terms for name in term.names if search_words.is_unspaced(name))
 
 
 def apart(text: str) -> list[str]:

@@ -43,6 +43,11 @@ def test_filters(db: Session) -> None:
         _names(db, task="juggling")
 
 
+@pytest.mark.parametrize("q", ["票据", "名片", "认字", "read receipts", "扫描件"])
+def test_what_people_look_for_leads_to_the_task_that_does_it(db: Session, q: str) -> None:
+    assert "acme/ocr" in _names(db, q)
+
+
 def test_pages(db: Session) -> None:
     first = search_listings(db, limit=2)
     second = search_listings(db, limit=2, offset=2)

@@ -46,3 +46,15 @@ def test_mentions() -> None:
     assert taxonomy.mentioned(taxonomy.VERTICALS, "电商") == ["retail_and_ecommerce"]
     assert taxonomy.mentioned(taxonomy.TASKS, "asr") == ["automatic-speech-recognition"]
     assert taxonomy.mentioned(taxonomy.TASKS, "juggling") == []
+
+
+def test_what_people_look_for_is_no_name_of_a_task() -> None:
+    assert taxonomy.mentioned(taxonomy.TASKS, "票据") == ["image-to-text"]
+    with pytest.raises(UnknownTask):
+        taxonomy.task("receipts")
+
+
+@pytest.mark.parametrize("name", ["retail_and_ecommerce", "零售与电商", "零售", "Retail and E-commerce"])
+def test_other_names_of_verticals(name: str) -> None:
+    assert taxonomy.vertical(name) == "retail_and_ecommerce"
+    assert taxonomy.vertical("no such thing") == "no such thing"
