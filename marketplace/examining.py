@@ -20,6 +20,7 @@ from catalog import manifest as manifests
 from catalog.errors import InvalidManifest
 from catalog.progress import Progress, silent
 from catalog.scan import CHECKS, Row, Verdict
+from catalog.scan.folder import SLOWEST
 from deployer.errors import DeployerError
 from deployer.optimizer import worker
 from deployer.optimizer.errors import WorkerFailed
@@ -53,7 +54,7 @@ class Offered(Protocol):
         """What people read about it."""
 
 
-SLOWEST_SCAN = 50e6  # bytes a second that a busy machine reads files to their end with
+PER_FILE = 0.1  # seconds that a folder's scan may take for each of its files, which are small where many
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Bounds:
     """What checks may cost: bytes and seconds."""
 
     memory: int = 1 << 30
-    seconds: float = 20.0  # of one file
+    seconds: float = 20.0  # of one file, and of each other check
     largest: int = 4 << 30  # memory of a dry run, whatever the model would take
     start: float = 60.0
     answer: float = 20.0
@@ -179,9 +180,12 @@ class Examination:
             return not_run(*EVERY_FILE, after="manifest")
         artifacts = self.subject.manifest["artifacts"]
         arguments = {"folder": self.folder, "artifacts": artifacts, "linked": self.linked}
-        seconds = self.bounds.seconds * max(1, len(artifacts))
-        seconds += sum(int(a["size"]) for a in artifacts) / SLOWEST_SCAN
-        return self.in_child("catalog.scan.child:scan", arguments, EVERY_FILE, seconds=seconds)
+        return self.in_child(
+            "catalog.scan.child:scan",
+            {**arguments, "seconds": self.bounds.seconds},
+            EVERY_FILE,
+            seconds=scan_seconds(artifacts, self.bounds),
+        )
 
     def _second_scanner(self) -> list[Row]:
         from marketplace import scanners
@@ -274,6 +278,12 @@ class Examination:
             return [Row(check, Verdict.failed, "check-crashed", facts=facts) for check in checks]
         finally:
             shutil.rmtree(room, ignore_errors=True)
+
+
+def scan_seconds(artifacts: list[dict[str, Any]], bounds: Bounds) -> float:
+    """How long the scan of a folder may take: a few slow files, and what their number and sizes take."""
+    size = sum(int(a["size"]) for a in artifacts)
+    return 3 * bounds.seconds + PER_FILE * len(artifacts) + size / SLOWEST
 
 
 def not_run(*checks: str, after: str) -> list[Row]:

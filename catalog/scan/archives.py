@@ -6,6 +6,7 @@ other. Here both must agree, members may not overlap, and what they unpack to is
 
 import io
 import lzma
+import re
 import struct
 import tarfile
 import zlib
@@ -25,8 +26,10 @@ SUSPICIOUS = 200
 """Ratio from which a large member is a bomb: weights and texts stay far below it."""
 LARGE = 64 << 20
 _END = b"PK\x05\x06"
-_LOCAL, _CENTRAL = b"PK\x03\x04", b"PK\x01\x02"
+_LOCAL, _CENTRAL, _LOCATOR = b"PK\x03\x04", b"PK\x01\x02", b"PK\x06\x07"
 _STORED, _DEFLATED = 0, 8
+_MARKS = re.compile(rb"07070[127][0-7a-f]{50}[^\0]{0,300}\0|[\x50-\x5f]\x2a\x4d\x18", re.I)
+"""cpio with a name that ends, and a frame of zstd that is to be skipped."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ def _end(source: Source) -> tuple[int, int, int, int]:
 
 def _end64(source: Source, end: int) -> tuple[int, int, int, int]:
     mark, _, place, _ = struct.unpack("<4sIQI", source.read(end - 20, 20))
-    if mark != b"PK\x06\x07":
+    if mark != _LOCATOR:
         raise _broken(source, "end")
     mark, length, _, _, _, _, here, count, size, at = struct.unpack("<4sQHHIIQQQQ", source.read(place, 56))
     if mark != b"PK\x06\x06" or here != count or place + 12 + length != end - 20:
@@ -268,6 +271,33 @@ def _inflate(engine: "zlib._Decompress", packed: bytes, piece: int) -> Iterator[
         raise Refused("archive-invalid-records", why="deflate") from None
 
 
+def is_tar(head: bytes) -> bool:
+    """Whether a tar begins here: by its mark, or by the checksum alone, as before there was a mark."""
+    if head[257:262] == b"ustar":
+        return True
+    try:
+        tarfile.TarInfo.frombuf(head[:512], "utf-8", "surrogateescape")
+    except (tarfile.TarError, ValueError):
+        return False
+    return True
+
+
+def is_packed(head: bytes) -> bool:
+    """Whether an archive begins here with a short or varying mark: cpio, zstd, and zlib's or lzma's stream."""
+    if _MARKS.match(head):
+        return True
+    if head[:3] == b"\x5d\0\0" and (head[5:13] == b"\xff" * 8 or head[10:13] == bytes(3)):
+        return len(head) > 13 and not head[13]
+    if head[:1] != b"\x78" or int.from_bytes(head[:2], "big") % 31:
+        return False
+    engine = zlib.decompressobj()
+    try:
+        engine.decompress(head, 1 << 20)
+    except zlib.error:
+        return False
+    return engine.eof or len(head) - len(engine.unconsumed_tail) >= 1024
+
+
 def content(source: Source) -> str:
     """What a zip is, told by the names of its members, whatever state it is in."""
     names = _names(source)
@@ -294,19 +324,27 @@ def _names(source: Source) -> list[str]:
 
 
 def ends_as_zip(source: Source) -> bool:
-    """Whether a library would open this file as a zip, whatever stands before it."""
+    """Whether a library would open this file as a zip, whatever stands before it and behind it."""
     at = source.tail.rfind(_END)
     while at >= 0:
-        if at + 22 <= len(source.tail):
-            size, _, comment = struct.unpack_from("<IIH", source.tail, at + 12)
-            directory = source.size - len(source.tail) + at - size
-            exact = at + 22 + comment == len(source.tail)
-            if exact and (not size or (directory >= 0 and source.read(directory, 4) == _CENTRAL)):
-                return True
-            if size == 0xFFFFFFFF:
-                return True
+        if at + 22 <= len(source.tail) and _opens(source, at):
+            return True
         at = source.tail.rfind(_END, 0, at)
     return False
+
+
+def _opens(source: Source, at: int) -> bool:
+    """Whether an end record in the tail leads to a directory, by its size, its place or its zip64 records."""
+    size, start, comment = struct.unpack_from("<IIH", source.tail, at + 12)
+    end = source.size - len(source.tail) + at
+    if not size and at + 22 + comment == len(source.tail):
+        return True  # an empty one
+    if size == 0xFFFFFFFF or (
+        end >= 20 and source.read(end - 20, 4) == _LOCATOR
+    ):  # then the record's own numbers need not be so
+        return True
+    # Libraries disagree which of the two holds.
+    return any(0 <= place <= end - 46 and source.read(place, 4) == _CENTRAL for place in (end - size, start))
 
 
 def _broken(source: Source, why: str) -> Refused:

@@ -14,10 +14,15 @@ from catalog.scan.findings import Refused
 
 
 def scan(
-    folder: str, artifacts: list[dict[str, Any]], progress: Progress = silent, linked: bool = False
+    folder: str,
+    artifacts: list[dict[str, Any]],
+    progress: Progress = silent,
+    linked: bool = False,
+    seconds: float = 0,
 ) -> list[dict[str, Any]]:
     """Rows of `catalog.scan.folder.scan` as JSON."""
-    return [row.to_json() for row in folders.scan(Path(folder), artifacts, progress, linked=linked)]
+    rows = folders.scan(Path(folder), artifacts, progress, linked=linked, seconds=seconds)
+    return [row.to_json() for row in rows]
 
 
 def reencode(source: str, target: str, progress: Progress = silent, width: int = 0) -> dict[str, Any]:

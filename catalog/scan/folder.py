@@ -4,7 +4,10 @@ Each file is looked at apart from the others: what makes one check stumble refus
 a file that could not be read to its end is refused.
 """
 
+import signal
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,16 +16,50 @@ from catalog.scan import Row, Verdict, formats, forms, names, secrets, sweep
 from catalog.scan.findings import Place, Refused, Report, shown
 from catalog.scan.source import Source
 
+SLOWEST = 20e6
+"""Bytes a second that a file is read with at the least; what it takes beyond that, its content asks for."""
+
 
 def scan(
-    folder: Path, artifacts: list[dict[str, Any]], progress: Progress = silent, *, linked: bool = False
+    folder: Path,
+    artifacts: list[dict[str, Any]],
+    progress: Progress = silent,
+    *,
+    linked: bool = False,
+    seconds: float = 0,
 ) -> list[Row]:
     """Rows of the checks folder, digests, format and secrets; `artifacts` have path, sha256 and size.
 
-    `linked` is for folders that catalog.blobs laid out. Raises nothing that a file could cause.
+    `linked` is for folders that catalog.blobs laid out; `seconds` bounds the processor's time for one file,
+    beside what its size takes. Raises nothing that a file could cause.
     """
     rows, found = names.check(folder, artifacts, linked=linked)
-    return [*(rows or [_passed("folder")]), *_Files(folder, artifacts, found, progress).rows()]
+    files = _Files(folder, artifacts, found, progress)
+    files.seconds = seconds
+    return [*(rows or [_passed("folder")]), *files.rows()]
+
+
+class _TooSlow(BaseException):
+    """The time of a file is used up; no check takes it for an error of its own."""
+
+
+@contextmanager
+def _within(seconds: float) -> Iterator[None]:
+    """End what runs here after so much of the processor's time; 0 means without a bound."""
+    if not seconds or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        raise _TooSlow
+
+    before = signal.signal(signal.SIGPROF, end)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 class _Files:
@@ -34,6 +71,7 @@ class _Files:
         self.folder, self.found, self.progress = folder, found, progress
         self.announced = {str(a["path"]): a for a in artifacts}
         self.external: dict[str, list[Place]] = {}
+        self.seconds = 0.0
         self.done, self.total = 0, sum(found.values())
         self.digests: list[Row] = []
         self.formats: list[Row] = []
@@ -57,14 +95,15 @@ class _Files:
             self.formats.append(_failed("format", path, "file-unreadable"))
             return
         report = Report(path)
+        seconds = self.seconds and self.seconds + self.found[path] / SLOWEST
         try:
-            with Source(place, path) as source:
+            with _within(seconds), Source(place, path) as source:
                 self._digest(source, path)
                 report.facts["form"] = self._form(source, path, report)
                 self._secrets(source, path, report)
         except Refused as refused:
             self.formats.append(_failed("format", path, refused.code, **refused.facts))
-        except MemoryError:
+        except (MemoryError, _TooSlow):
             self.formats.append(_failed("format", path, "file-too-demanding"))
         except Exception:  # a check that stumbles has not seen all of the file
             self.formats.append(_failed("format", path, "file-unreadable"))

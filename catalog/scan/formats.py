@@ -130,6 +130,11 @@ _MARKS = (
     (b"Rar!\x1a\x07", "archive"),
     (b"\x28\xb5\x2f\xfd", "archive"),
     (b"\x04\x22\x4d\x18", "archive"),
+    (b"\x02\x21\x4c\x18", "archive"),
+    (b"LZIP\x01", "archive"),
+    (b"MSCF\x00\x00\x00\x00", "archive"),
+    (b"xar!\x00", "archive"),
+    (b"\xed\xab\xee\xdb", "archive"),
     (b"\x00asm", "program"),
     (b"\xca\xfe\xba\xbe", "program"),
     (b"MZ", "program"),
@@ -177,10 +182,15 @@ def form_of(source: Source, path: str, *, external: bool = False) -> str:
 
 
 def _refusal(code: str, source: Source, path: str) -> Refused:
+    if code == "file-archive":  # what its name tells is told better: how a pickle or a document is packed
+        code = REFUSED_SUFFIXES.get(PurePosixPath(path).suffix.lower(), code)
     if code != "file-pickle":
         return Refused(code)
     found = pickles.read(source)
-    return Refused(code, names=(found.names[:5] if found else []) or [PurePosixPath(path).suffix or "pickle"])
+    suffix = PurePosixPath(path).suffix
+    known = REFUSED_SUFFIXES.get(suffix.lower()) == code
+    plain = suffix if known else f"pickle ≠ {suffix}" if suffix else "pickle"
+    return Refused(code, names=(found.names[:5] if found else []) or [plain])
 
 
 def _named(path: str, external: bool) -> str:
@@ -214,10 +224,10 @@ def content_of(source: Source) -> str:
         return {b"TFL3": "tflite", b"ORTM": "ort"}[head[4:8]]
     if head[:4] == b"RIFF":
         return {b"WAVE": "wav", b"WEBP": "webp"}.get(head[8:12], BINARY)
-    if head[257:262] == b"ustar":
-        return "archive"
     if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < 1 << 32:
         return "safetensors"
+    if archives.is_tar(head) or archives.is_packed(head):
+        return "archive"
     if pickles.read(source) is not None:
         return "pickle"
     return _text_or_binary(head, whole=source.size == len(head))

@@ -9,6 +9,7 @@ from typing import Any
 from litestar import get, post
 from litestar.concurrency import sync_to_thread
 from litestar.di import NamedDependency
+from litestar.exceptions import NotFoundException
 from litestar.params import FromPath, URLEncodedBody
 from litestar.response import Redirect, ServerSentEvent, ServerSentEventMessage, Template
 from sqlmodel import Session
@@ -19,6 +20,7 @@ from catalog.models import CheckState, Listing, Version, VersionState
 from catalog.review import FINDINGS
 from deployer.errors import DeployerError
 from marketplace import checking, publishing
+from marketplace.api.publications import begin_checks, require_wanted
 from marketplace.auth import AnyRequest, Viewer
 from marketplace.db import read_session
 from marketplace.errors import MarketError, NotAllowed
@@ -360,8 +362,11 @@ RESHELVED = {"deprecate": S.deprecated, "yank": S.yanked, "relist": S.listed}
 
 def _do(services: Services, db: Session, viewer: Viewer, seen: Seen, act: str, why: str) -> None:
     account, row, version = viewer.account(db), seen.listing, seen.version
+    if act not in RESHELVED and not viewer.may(Permission.publish):
+        raise NotAllowed(role=role_for(Permission.publish), permission=str(Permission.publish))
     if act == "submit":
-        publishing.submit(services, db, account, row, version)
+        require_wanted(db, S.submitted, row.name.partition("/")[0], viewer)
+        begin_checks(services, db, viewer, row, version, S.submitted)
     elif act == "withdraw":
         publishing.withdraw(services, db, account, row, version, why)
     elif act == "discard":
@@ -371,7 +376,7 @@ def _do(services: Services, db: Session, viewer: Viewer, seen: Seen, act: str, w
             services, db, viewer, account, row, version, RESHELVED[act], why=why, operator=False
         )
     else:
-        raise NotAllowed(role=role_for(Permission.publish), permission=str(Permission.publish))
+        raise NotFoundException
 
 
 handlers = [show, stream, do]

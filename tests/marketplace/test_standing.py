@@ -136,6 +136,22 @@ def test_pages_of_a_vendor_are_not_for_others(inside: Inside, goods: dict[str, s
         assert db.exec(select(Account).where(Account.name == "mai")).one()
 
 
+def test_the_page_asks_for_the_permission_that_the_api_asks_for(inside: Inside, tmp_path: Path) -> None:
+    mai = inside.account("mai", "vendor", "opc")
+    with transaction(inside.engine) as db:
+        listing, version = shelves.listed(db, NAME)
+        version.state, version.check_state = VersionState.draft, CheckState.passed
+        shelves.join(db, listing, mai)
+    token = inside.token(mai, "versions:change").text
+    for act in ("submit", "withdraw", "discard"):
+        path = f"/vendor/listings/{NAME}/1.0.0/{act}"
+        answer = inside.page("POST", path, token=token, data={"why": "x"})
+        assert answer.status_code == 403, act
+    # Its name is not proved: the page refuses what the API refuses.
+    refused = inside.page("POST", f"/vendor/listings/{NAME}/1.0.0/submit", inside.cookie(mai), data={})
+    assert refused.status_code == 409 and "prove" in refused.text
+
+
 def test_a_deprecated_listing_is_shown_with_its_reason(inside: Inside, goods: dict[str, str]) -> None:
     answer = inside.page(
         "POST", f"/vendor/listings/{NAME}/1.0.0/deprecate", goods["mai"], data={"why": "too old by now"}

@@ -195,6 +195,12 @@ def png(width: int = 2, height: int = 2, *, pixels: bytes | None = None) -> byte
     return b"\x89PNG\r\n\x1a\n" + head + png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
 
 
+def png_with(words: bytes) -> bytes:
+    """A PNG with a text in it."""
+    made = png()
+    return made[:33] + png_chunk(b"tEXt", words) + made[33:]
+
+
 def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", method) as archive:
@@ -203,9 +209,29 @@ def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes
     return made.getvalue()
 
 
+def tensor_file(body: bytes) -> bytes:
+    """Sound safetensors with one tensor of these bytes."""
+    return safetensors({"w": ("U8", [len(body)], 0, len(body))}, body)
+
+
+def zip64(members: dict[str, bytes]) -> bytes:
+    """A zip whose end record says nothing that is so; its zip64 records do."""
+    body = zipped(members)
+    at = body.rfind(b"PK\x05\x06")
+    count, size, start = struct.unpack_from("<H2I", body, at + 10)
+    record = struct.pack("<4sQHHIIQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, size, start)
+    locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, at, 1)
+    return body[:at] + record + locator + struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 7, 7, 7, 7, 0)
+
+
 def elf() -> bytes:
     """The head of a shared library for x86-64, and some of its text."""
     return b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHI", 3, 62, 1) + b"\x90" * 200
+
+
+def elf_with_notes() -> bytes:
+    """A program whose head has something where zeros belong; Linux runs it all the same."""
+    return b"\x7fELF\x02\x01\x01\x53ours wuz" + struct.pack("<HHI", 2, 183, 1) + b"\x90" * 200
 
 
 def pe() -> bytes:

@@ -67,6 +67,80 @@ def behind_a_name(canary: Path) -> bytes:
     return f"cpip._internal\nmain\n(]S'install'\naS'{canary}'\natR.".encode()
 
 
+def behind_padding(canary: Path) -> bytes:
+    """Acts after more instructions than anybody reads, and each four bytes of it are a float of sane size."""
+
+    def text(value: str) -> bytes:
+        return b"N0S'" + b"".join(b"\\%03o" % c for c in value.encode()) + b"'\nN0"
+
+    line = text(f"open({str(canary)!r}, 'w').close()")
+    call = b"\x93K\x000" + line + b"\x85K\x000RK\x000K\x000."
+    return b"N0N0" * 60_000 + text("builtins") + text("exec") + call
+
+
+def behind_a_long_text(canary: Path) -> bytes:
+    """Acts behind one operand that is longer than what used to be read."""
+    return b"B" + struct.pack("<I", 17 << 20) + bytes(17 << 20) + b"0" + by_shell(canary)
+
+
+def behind_a_mark(canary: Path) -> bytes:
+    """Takes a mark away with POP, as unpicklers allow and pickletools does not."""
+    return b"(0" + by_shell(canary)
+
+
+def behind_a_hex_number(canary: Path) -> bytes:
+    """Begins with a number as C writes it, which Python's int() refuses."""
+    return b"I0x10\n0" + by_shell(canary)
+
+
+def behind_a_bad_number(canary: Path) -> bytes:
+    """Begins with a number that ends at a zero byte, as C reads it."""
+    return b"L1\0 is no number\n0" + by_shell(canary)
+
+
+def behind_other_signs(canary: Path) -> bytes:
+    """Begins with a text that is read in an encoding that its loader names."""
+    return b"S'\\xff'\n0" + by_shell(canary)
+
+
+def without_an_end(canary: Path) -> bytes:
+    """Its last line has no end; the unpickler takes what there is."""
+    return f"(S'touch {canary}'\nios\nsystem_".encode()
+
+
+def second_in_a_row(canary: Path) -> bytes:
+    """The row of pickles that PyTorch wrote before 1.6, in the oldest protocol: only the last one acts."""
+    heads = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
+    return b"".join(pickle.dumps(head, 0) for head in heads) + plain(canary, 0)
+
+
+def as_safetensors(canary: Path) -> bytes:
+    """Sound safetensors whose length is an instruction that skips the header; the tensor is the pickle."""
+    body = by_shell(canary)
+    entry = f'{{"w":{{"dtype":"U8","shape":[{len(body)}],"data_offsets":[0,{len(body)}]}}'
+    return forge.safetensors_raw(entry.encode().ljust(0x156 - 2) + b"\n}", body)
+
+
+def as_gguf(canary: Path) -> bytes:
+    """Sound GGUF: G takes eight bytes, the count of tensors holds a V, and a word ends its line."""
+    words = {"general.architecture": (8, forge.text(b"\n" + by_shell(canary)))}
+    return forge.gguf(words, [(f"t{n}", [0], 0, 0) for n in range(0x5601)], b"")
+
+
+def as_onnx(canary: Path) -> bytes:
+    """Sound ONNX: its fields in another order are instructions, and the pickle is a comment."""
+    words = forge.number(5, ord("N")) + forge.data(6, by_shell(canary).ljust(0x08 | ord("N") << 7))
+    return words + forge.sound_model()
+
+
+def tar_without_a_mark(canary: Path) -> bytes:
+    """A tar as it was written before tars had a mark; only the checksum of its head tells it."""
+    made = bytearray(torch_tar(canary))
+    made[257:265] = bytes(8)
+    made[148:156] = b"%06o\0 " % (sum(made[:148]) + 8 * 32 + sum(made[156:512]))
+    return bytes(made)
+
+
 def torch_zip(canary: Path) -> bytes:
     return forge.zipped(
         {"archive/data.pkl": plain(canary, 2), "archive/version": b"3\n", "archive/data/0": b"\0" * 64}

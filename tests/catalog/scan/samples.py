@@ -75,6 +75,21 @@ def executing(name: str, code: str, path: str, content: Any) -> Sample:
 
 # pickles and their kin
 
+
+def _beside_a_graph(content: Callable[[Path], bytes]) -> Build:
+    """A graph whose only tensor is a whole file beside it, of any bytes."""
+
+    def build(folder: Path, canary: Path) -> None:
+        body = content(canary)
+        place = [forge.data(13, forge.data(1, "location"), forge.data(2, "model.onnx_data"))]
+        held = forge.tensor("w", [len(body)], 2, *place, forge.number(14, 1))
+        nodes = [forge.node("Identity", ["x"], ["y"])]
+        file("model.onnx", forge.model(forge.graph(nodes, [held])))(folder, canary)
+        file("model.onnx_data", body)(folder, canary)
+
+    return build
+
+
 PICKLES = [
     executing("pickle, protocol 4", "file-pickle", "model.pkl", pickled.plain),
     executing("pickle, protocol 0", "file-pickle", "model.pickle", lambda c: pickled.plain(c, 0)),
@@ -106,6 +121,17 @@ PICKLES = [
     executing(
         "pickle in npz", "file-pickle", "voices.npz", lambda c: forge.zipped({"a.pkl": pickled.plain(c)})
     ),
+    executing("pickle behind padding", "file-pickle", "pytorch_model.bin", pickled.behind_padding),
+    executing("pickle behind a long text", "file-pickle", "model.onnx", pickled.behind_a_long_text),
+    executing("pickle behind a mark", "file-pickle", "labels.txt", pickled.behind_a_mark),
+    executing("pickle behind a hex number", "file-pickle", "labels.txt", pickled.behind_a_hex_number),
+    executing("pickle behind a bad number", "file-pickle", "spiece.model", pickled.behind_a_bad_number),
+    executing("pickle behind other signs", "file-pickle", "labels.txt", pickled.behind_other_signs),
+    executing("pickle without an end", "file-pickle", "labels.txt", pickled.without_an_end),
+    executing("pickles in a row", "file-pickle", "labels.txt", pickled.second_in_a_row),
+    Sample("pickle in its graph's data", "file-pickle", _beside_a_graph(pickled.behind_padding)),
+    Sample("joblib in its graph's data", "file-archive", _beside_a_graph(pickled.joblib)),
+    Sample("PyTorch tar without a mark", "file-archive", _beside_a_graph(pickled.tar_without_a_mark)),
     executing("Keras zip with Lambda", "file-keras", "model.keras", pickled.keras_zip),
     executing("Keras zip, renamed", "file-keras", "model.bin", pickled.keras_zip),
     executing("Keras HDF5", "file-keras", "model.h5", pickled.keras_h5),
@@ -143,6 +169,21 @@ PROGRAMS = [
             forge.safetensors({"w": ("U8", [len(forge.pe())], 0, len(forge.pe()))}, forge.pe()),
         ),
     ),
+    Sample(
+        "ELF with notes in its head",
+        "file-program-inside",
+        file("m.safetensors", forge.tensor_file(forge.elf_with_notes())),
+    ),
+    Sample(
+        "PE behind many marks",
+        "file-program-inside",
+        file("m.safetensors", forge.tensor_file(b"PE\0\0" * 1001 + forge.pe()[128:])),
+    ),
+    Sample(
+        "Mach-O behind many marks",
+        "file-program-inside",
+        file("m.safetensors", forge.tensor_file(b"\xcf\xfa\xed\xfe" * 1001 + forge.macho())),
+    ),
     executing("Python", "file-script", "modeling.py", "import os\n"),
     executing("shell script called text", "file-script", "run.txt", "#!/bin/sh\ntouch canary\n"),
     executing("batch file", "file-script", "setup.bat", "@echo off\n"),
@@ -172,6 +213,31 @@ PROGRAMS = [
 # second forms behind or within the first
 
 _ZIP = forge.zipped({"archive/data.pkl": b"\x80\x02]."})
+_LINE = b"open('canary', 'w').close()\n"
+_APP = forge.zipped({"__main__.py": _LINE})
+"""Python runs it, whatever it is called: `python FILE`."""
+
+
+def _counted(archive: bytes) -> bytes:
+    """The zip with the place of its directory counted within the safetensors around it, and a wrong size."""
+    body = bytearray(archive)
+    at, start = body.rfind(b"PK\x05\x06"), len(forge.tensor_file(archive)) - len(archive)
+    struct.pack_into("<2I", body, at + 12, 7, start + body.find(b"PK\x01\x02"))
+    return bytes(body)
+
+
+def _aligned(content: Callable[[Path], bytes]) -> Callable[[Path], bytes]:
+    """Safetensors whose tensor holds a file at byte 1024, where HDF5 is looked for too."""
+
+    def build(canary: Path) -> bytes:
+        held = content(canary)
+        head = len(forge.tensor_file(bytes(1024) + held)) - 1024 - len(held)
+        made = forge.tensor_file(bytes(1024 - head) + held)
+        return made if made[1024:1028] == held[:4] else forge.tensor_file(bytes(1025 - head) + held)
+
+    return build
+
+
 POLYGLOTS = [
     onnx("zip behind ONNX", "onnx-unknown-field", forge.sound_model() + _ZIP),
     onnx(
@@ -193,6 +259,40 @@ POLYGLOTS = [
         "file-polyglot",
         file("m.safetensors", forge.safetensors({"w": ("U8", [len(_ZIP)], 0, len(_ZIP))}, _ZIP)),
     ),
+    executing(
+        "zip with zeros behind it", "file-polyglot", "model.safetensors", forge.tensor_file(_APP + bytes(4))
+    ),
+    executing(
+        "zip with a note that it does not name",
+        "file-polyglot",
+        "model.gguf",
+        forge.gguf(tensors=[("w", [len(_APP) + 96], 24, 0)], body=_APP + b"note" * 24),
+    ),
+    executing(
+        "zip of the large kind",
+        "file-polyglot",
+        "model.safetensors",
+        forge.tensor_file(forge.zip64({"__main__.py": _LINE})),
+    ),
+    executing(
+        "zip whose places count from the file's head",
+        "file-polyglot",
+        "model.safetensors",
+        forge.tensor_file(_counted(_APP)),
+    ),
+    executing("zip as a comment of PNG", "file-polyglot", "cat.png", forge.png_with(b"Comment\0" + _APP)),
+    executing(
+        "zip as a comment of ONNX",
+        "file-polyglot",
+        "model.onnx",
+        forge.sound_model() + forge.data(6, _APP + b"\n"),
+    ),
+    Sample("zip behind JSON", "text-not-utf8", file("config.json", b"{}" + _APP)),
+    Sample("zip behind a card", "text-not-utf8", file("README.md", b"# A model\n" + _APP)),
+    Sample("pickle that is safetensors", "file-polyglot", file("model.safetensors", pickled.as_safetensors)),
+    Sample("pickle that is GGUF", "file-polyglot", file("model.gguf", pickled.as_gguf)),
+    Sample("pickle that is ONNX", "file-pickle", file("model.onnx", pickled.as_onnx)),
+    Sample("HDF5 behind safetensors", "file-polyglot", file("model.safetensors", _aligned(pickled.keras_h5))),
     Sample("zip behind PNG", "file-trailing", file("cat.png", forge.png() + _ZIP)),
     Sample("PHP behind PNG", "file-trailing", file("cat.png", forge.png() + b"<?php system('id'); ?>")),
     Sample("zip as the sound of a WAV", "file-polyglot", file("hello.wav", forge.wav(body=_ZIP))),

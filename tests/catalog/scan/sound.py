@@ -189,7 +189,18 @@ SOUND: dict[str, Build] = {
     "numpy, many": file("tables.npz", _saved_many(packed=False)),
     "numpy, many and packed": file("tables.npz", _saved_many(packed=True)),
     "plain numbers": file("voices/a.bin", np.linspace(-2, 2, 256, dtype="<f4").tobytes()),
+    "numbers that repeat": file("voices/b.bin", b"N0N0" * 100 + bytes(4)),
+    "safetensors with marks that lead nowhere": file(
+        "model.safetensors",
+        forge.tensor_file(b"PK\1\2" + b"PK\5\6" + bytes(40) + b"PE\0\0" * 3 + b"\x7fELF" + bytes(40)),
+    ),
+    "words that read like other forms": files(
+        labels__txt="Iron\ncopper\nzinc\nboron\n",
+        names__txt="x \ny^2\n",
+        codes__txt="070701\n070702\n",
+    ),
     "PNG": file("cat.png", _picture("PNG")),
+    "PNG with a comment": file("cat.png", forge.png_with(b"Comment\0a cat")),
     "PNG by hand": file("cat.png", forge.png()),
     "JPEG": file("cat.jpg", _picture("JPEG")),
     "WebP": file("cat.webp", _picture("WEBP", "RGBA")),

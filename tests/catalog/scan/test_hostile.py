@@ -12,11 +12,13 @@ from tests.catalog.scan import samples
 SECONDS, MEMORY = 20, 1 << 30
 
 
-def scan_in_child(folder: Path, artifacts: list[dict[str, object]], work: Path) -> tuple[list[Row], int]:
+def scan_in_child(
+    folder: Path, artifacts: list[dict[str, object]], work: Path, **options: object
+) -> tuple[list[Row], int]:
     """Rows of a folder, and the most memory that the child held."""
     done = worker.run(
         "catalog.scan.child:scan",
-        {"folder": folder, "artifacts": artifacts},
+        {"folder": folder, "artifacts": artifacts, **options},
         read=[Path(catalog.__file__).parent, folder],
         write=[work],
         memory=MEMORY,
@@ -37,3 +39,14 @@ def test_hostile_sample_is_refused(sample: samples.Sample, tmp_path: Path) -> No
     assert peak < MEMORY
     assert not canary.exists()
     assert list(work.iterdir()) == []
+
+
+def test_a_slow_file_is_refused_and_the_others_are_read(tmp_path: Path) -> None:
+    folder, work = tmp_path / "version", tmp_path / "work"
+    folder.mkdir()
+    work.mkdir()
+    (folder / "a.yaml").write_text("- [a, b]\n" * 50_000)
+    (folder / "b.txt").write_text("cat\ndog\n")
+    rows, _ = scan_in_child(folder, samples.announced(folder), work, seconds=0.5)
+    found = {row.path: (row.verdict, row.code) for row in rows if row.check == "format"}
+    assert found == {"a.yaml": ("fail", "file-too-demanding"), "b.txt": ("pass", "")}

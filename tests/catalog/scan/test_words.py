@@ -1,5 +1,6 @@
 """Every finding has words for people, with the facts that it carries, and never a secret in them."""
 
+import pickle
 import re
 from pathlib import Path
 
@@ -35,6 +36,15 @@ def test_finding_reads_well_in_both_languages(sample: samples.Sample, tmp_path: 
         assert "–" not in told.detail.replace("：–", "").replace(": –", ""), shown
         assert bool(re.search(r"[\u4e00-\u9fff]", told.title)) == (lang == "zh")
         assert len(told.detail) < 600
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.pkl"])
+def test_a_pickle_by_its_content_is_told_so_whatever_its_name(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(pickle.dumps({"weights": [1.5]}))
+    row = next(r for r in scan(tmp_path, samples.announced(tmp_path)) if r.code == "file-pickle")
+    told = problems.problem(row.code, "en", **row.facts).detail
+    expected = "(pickle ≠ .onnx)" if name.endswith("onnx") else "(.pkl)"
+    assert told == f"{name} is loaded by pickle, whatever its name says {expected}."
 
 
 def test_a_row_survives_the_way_out_of_the_child(tmp_path: Path) -> None:
