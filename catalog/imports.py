@@ -9,7 +9,8 @@ from sqlalchemy import delete
 from sqlmodel import Session, col, select
 
 from catalog.errors import CatalogError
-from catalog.models import ImportJob, JobState, Mirror, utcnow
+from catalog.importers.sources import shown
+from catalog.models import CheckState, ImportJob, JobState, Mirror, Version, VersionState, utcnow
 
 OPEN = (JobState.pending, JobState.running)
 STEPS = ("look", "fetch", "unpack", "convert", "describe", "check")
@@ -48,6 +49,12 @@ class MirrorTaken(CatalogError):
     """The listing is kept in step already. Facts: name, source."""
 
     code = "mirror-taken"
+
+
+class MirrorVersionRefused(CatalogError):
+    """What the source has by now did not pass the checks. Facts: name, version."""
+
+    code = "mirror-version-refused"
 
 
 class MirrorPeriodWrong(CatalogError):
@@ -117,6 +124,8 @@ def set_done(db: Session, job: ImportJob, version_id: UUID, number: str) -> None
     """It became this version, which is being checked now."""
     job.state, job.version_id, job.version = JobState.done, version_id, number
     job.error_code, job.error_facts = "", {}
+    # It is not asked for any more: a key in its address need not stay.
+    job.source, job.pinned = shown(job.source), shown(job.pinned)
     job.done = job.total
     _touch(db, job)
 
@@ -182,7 +191,7 @@ def create_mirror(
         raise MirrorPeriodWrong(least=SHORTEST, most=LONGEST)
     other = db.exec(select(Mirror).where(Mirror.name == name)).first()
     if other is not None:
-        raise MirrorTaken(name=name, source=other.source)
+        raise MirrorTaken(name=name, source=shown(other.source))
     mirror = Mirror(name=name, source=source, options=options, owner=owner, period=period, pinned=pinned)
     db.add(mirror)
     db.flush()
@@ -225,14 +234,64 @@ def looked(db: Session, mirror: Mirror, code: str = "", facts: dict[str, Any] | 
 
 
 def settle_mirror(db: Session, job: ImportJob) -> None:
-    """Note at an import's mirror how it ended; the caller commits."""
+    """Note at an import's mirror how it ended; the caller commits.
+
+    A mirror has a revision once the version of it has passed its checks: until they end it is only noted that
+    the source was looked at, and `settle_version` says the rest.
+    """
     mirror = db.get(Mirror, job.mirror_id, with_for_update=True) if job.mirror_id else None
     if mirror is None:
         return
     if job.state == JobState.done:
-        mirror.pinned = str(job.options.get("identity", ""))
         looked(db, mirror)
+        _settle_done(db, mirror, job)
     elif job.state == JobState.cancelled:
         looked(db, mirror, ImportCancelled.code, {"id": str(job.id)})
     else:
         looked(db, mirror, job.error_code, job.error_facts)
+
+
+def settle_version(db: Session, version: Version) -> None:
+    """Note at the mirror that a version came from how its checks ended; the caller commits."""
+    rows = select(ImportJob).where(ImportJob.version_id == version.id, col(ImportJob.mirror_id).is_not(None))
+    job = db.exec(rows.order_by(col(ImportJob.created).desc())).first()
+    mirror = db.get(Mirror, job.mirror_id, with_for_update=True) if job else None
+    if job is None or mirror is None:
+        return
+    db.flush()
+    db.refresh(job)  # as it is now that nobody else settles the mirror
+    last = last_done(db, mirror.id)
+    if last is not None and last.id == job.id:
+        _settle_done(db, mirror, job)
+
+
+def _settle_done(db: Session, mirror: Mirror, job: ImportJob) -> None:
+    """What the checks of an import's version came to, where they have ended."""
+    version = db.get(Version, job.version_id, populate_existing=True) if job.version_id else None
+    if version is not None and version.check_state == CheckState.passed:
+        mirror.pinned = str(job.options.get("identity", ""))
+        if mirror.error_code == MirrorVersionRefused.code:
+            mirror.error_code, mirror.error_facts = "", {}
+    elif version is not None and version.check_state == CheckState.failed:
+        mirror.error_code, mirror.error_facts = MirrorVersionRefused.code, refusal_of(mirror, version)
+    db.add(mirror)
+    db.flush()
+
+
+def refusal_of(mirror: Mirror, version: Version) -> dict[str, Any]:
+    """The facts of MirrorVersionRefused."""
+    return {"name": mirror.name, "version": version.number}
+
+
+def last_done(db: Session, mirror_id: UUID) -> ImportJob | None:
+    """The newest import of a mirror that became a version."""
+    rows = select(ImportJob).where(ImportJob.mirror_id == mirror_id, ImportJob.state == JobState.done)
+    return db.exec(rows.order_by(col(ImportJob.created).desc())).first()
+
+
+def refused_draft(db: Session, mirror_id: UUID | None) -> Version | None:
+    """The draft of a mirror's newest import, if it did not pass: the next import takes its place."""
+    job = last_done(db, mirror_id) if mirror_id else None
+    version = db.get(Version, job.version_id) if job and job.version_id else None
+    refused = version is not None and version.check_state == CheckState.failed
+    return version if refused and version is not None and version.state == VersionState.draft else None

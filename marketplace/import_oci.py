@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from catalog.errors import ArchiveInvalid, SourceMissing
-from catalog.importers.plans import Hints
+from catalog.importers.hints import Hints
 from catalog.importers.reach import Reach
-from catalog.importers.taking import link, take
-from catalog.importers.unpack import entries
+from catalog.importers.taking import is_plain, link
 from catalog.importers.web import PinnedTransport
 from deployer.packager import registry
 from deployer.packager.image import Platform
@@ -22,6 +21,7 @@ from deployer.packager.parts import FOLDER
 from deployer.packager.registry import manifests
 from deployer.packager.registry.connection import Connection
 from deployer.spec import Progress
+from marketplace import import_child
 
 PLATFORM = Platform("linux", "amd64")
 """Of an image for several; the model in them is the same."""
@@ -51,37 +51,25 @@ def bring(pinned: str, reach: Reach, folder: Path, out: Path, progress: Progress
     pack = told.get("artifactType") == ARTIFACT or "cncf.model" in str(
         (told.get("config") or {}).get("mediaType")
     )
+    archives = []
     for number, entry in enumerate(told.get("layers") or ()):
         layer = Descriptor.of(entry)
-        if pack:
-            _take_layer(layout, layer, number, folder, out)
+        if pack and layer.media_type.endswith(_RAW):
+            _link_layer(layout, layer, out)
         else:
-            _take_model(layout, layer, number, folder, out)
+            archives.append(_archive(layout, layer, number, folder))
+    import_child.take_layers(archives, FOLDER, out, progress, whole=pack)
     if not any(out.rglob("*")):
         raise SourceMissing(source=pinned, file=f"{FOLDER}/")
     return _hints(told.get("annotations") or {})
 
 
-def _take_layer(layout: Layout, layer: Descriptor, number: int, folder: Path, out: Path) -> None:
-    """A layer of a ModelPack artifact: a file as it is, or an archive of files."""
+def _link_layer(layout: Layout, layer: Descriptor, out: Path) -> None:
+    """A layer of a ModelPack artifact that is a file as it is."""
     path = str(layer.annotations.get(FILE_PATH, "")).strip("/")
-    if layer.media_type.endswith(_RAW):
-        plain = path and all(part not in ("", ".", "..") for part in path.split("/")) and "\\" not in path
-        if not plain:
-            raise ArchiveInvalid(source=layer.digest, why="its layer names no plain path")
-        link(layout.path(layer.digest), out / path)
-        return
-    archive = _archive(layout, layer, number, folder)
-    inside = entries(archive)
-    if inside:
-        take(archive, FOLDER if all(name.startswith(f"{FOLDER}/") for name in inside) else "", out)
-
-
-def _take_model(layout: Layout, layer: Descriptor, number: int, folder: Path, out: Path) -> None:
-    """The model's folder, where a layer of an image has it."""
-    archive = _archive(layout, layer, number, folder)
-    if any(name.startswith(f"{FOLDER}/") for name in entries(archive)):
-        take(archive, FOLDER, out)
+    if not is_plain(path):
+        raise ArchiveInvalid(source=layer.digest, why="its layer names no plain path")
+    link(layout.path(layer.digest), out / path)
 
 
 def _archive(layout: Layout, layer: Descriptor, number: int, folder: Path) -> Path:

@@ -42,6 +42,12 @@ WORDS: dict[str, Words] = {
         _("{source} is not given to everybody."),
         _("Accept its conditions there, set {variable} for the shop, start it again, then retry."),
     ),
+    "inner-path-missing": Words(
+        422,
+        _("The package has no such file"),
+        _("{source} has no {file}. It has, among others: {near}."),
+        _("Write one of these paths behind the source, or a folder or a pattern such as *.onnx."),
+    ),
     "import-not-inferred": Words(
         422,
         _("The files do not say enough"),
@@ -91,6 +97,12 @@ WORDS: dict[str, Words] = {
         _("The listing is kept in step already"),
         _("{name} follows {source}."),
         _("Remove that mirror first, or import under another name."),
+    ),
+    "mirror-version-refused": Words(
+        409,
+        _("What the source has now did not pass the checks"),
+        _("{name} {version} was imported, and stays a draft."),
+        _("See its checks in the list of your versions; try once more with market mirrors run {name}."),
     ),
     "mirror-period-wrong": Words(
         422,

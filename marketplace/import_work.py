@@ -11,36 +11,37 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
 
 from sqlmodel import Session, col, select
 
+from catalog import imports, plain_yaml, uploads
 from catalog import offer as offers
-from catalog import plain_yaml, uploads
-from catalog.importers.choosing import OWN, choose
-from catalog.importers.errors import ImportNotInferred
-from catalog.importers.inferring import Wishes, infer
-from catalog.importers.plans import Gate, Hints, Plan, fetch, fetched, planned, require_place
+from catalog.importers.choosing import choose
+from catalog.importers.describing import FIRST
+from catalog.importers.hints import Hints
+from catalog.importers.inferring import Wishes
+from catalog.importers.plans import Gate, Plan, fetch, fetched, planned, require_place
 from catalog.importers.reach import read_reach
-from catalog.importers.sources import Source, read_sources
-from catalog.importers.taking import link, listed, take
-from catalog.manifest import FILE_NAME as MANIFEST
-from catalog.models import Artifact, CheckState, ImportJob, Listing, Version
+from catalog.importers.sources import Source, read_sources, shown
+from catalog.importers.taking import link, listed
+from catalog.models import CheckState, ImportJob, Listing, Version, VersionState
 from catalog.offer import Offer
 from catalog.progress import Progress
+from deployer.dry_run import require_full_sandbox
 from deployer.optimizer.convert.sources import convert_source, recognise
-from marketplace import checking, import_oci, publishing
+from marketplace import checking, import_child, import_oci, publishing
 from marketplace.db import read_session, write_session
 from marketplace.models import Account
+from marketplace.permissions import Permission, permissions_of
 from marketplace.services import Services
-from marketplace.settings import Settings
 
 OFFER = "offer.json"
-CARD = 120_000  # characters of a card
-FIRST = "1.0.0"
+CONVERTS = frozenset({"columns", "bound", "context"})
+"""What a shop's conversions may be told; never a path of this machine, nor that a pickle is to be trusted."""
 
 
 class Work(Protocol):
@@ -67,10 +68,14 @@ class Material:
     hints: Hints
 
 
-def gate_of(settings: Settings) -> Gate:
-    """How this shop reaches sources."""
+def gate_of(services: Services, owner: UUID) -> Gate:
+    """How this shop reaches sources for an account: with its operator's keys for operators only."""
+    settings = services.settings
+    with read_session(services.engine) as db:
+        roles = db.get_one(Account, owner).roles
     return Gate(
         reach=read_reach(settings.import_private),
+        keys=Permission.decide_reviews in permissions_of(roles),
         hf_endpoint=settings.hf_endpoint,
         modelscope_endpoint=settings.modelscope_endpoint,
         modelscope_token=os.environ.get("MODELSCOPE_API_TOKEN", ""),
@@ -84,11 +89,11 @@ def make(services: Services, work: Work, folder: Path) -> Version:
     if offered is None:
         shutil.rmtree(made, ignore_errors=True)
         material = _gather(services, work, folder)
-        model = _lay_out(work, material, made, folder)
+        model = _lay_out(services, work, material, made, folder)
         offered = _describe(services, work, material.hints, made, model)
         _write(folder / OFFER, json.dumps(offered.to_json(), ensure_ascii=False).encode())
     # Only now: until here everything could be taken up again from what was fetched.
-    for name in ("fetched", "taken", "pulled", "converted"):
+    for name in ("fetched", "taken", "pulled", "converted", "read"):
         shutil.rmtree(folder / name, ignore_errors=True)
     return _hand_over(services, work, made, offered)
 
@@ -116,12 +121,13 @@ def _gather(services: Services, work: Work, folder: Path) -> Material:
     sources = read_sources(job.pinned or job.source)
     if sources[0].kind == "oci":
         return _pulled(services, work, job, folder)
-    with planned(sources, gate_of(services.settings)) as plan:
+    gate = gate_of(services, job.owner)
+    with planned(sources, gate) as plan:
         have = fetched(folder / "fetched")
         require_place(plan, folder, have)
         work.note(pinned=plan.pinned, options={**job.options, "identity": plan.identity})
         work.enter("fetch", total=plan.total)
-        fetch(plan, folder / "fetched", work.progress, gate_of(services.settings).patience)
+        fetch(plan, folder / "fetched", work.progress, gate.patience)
         return _unpacked(work, plan, sources, folder)
 
 
@@ -132,9 +138,8 @@ def _unpacked(work: Work, plan: Plan, sources: list[Source], folder: Path) -> Ma
     work.enter("unpack")
     out = folder / "taken"
     shutil.rmtree(out, ignore_errors=True)
-    came: list[str] = []
-    for one in plan.taken:
-        came += take(folder / "fetched" / one.archive, one.inner, out, work.progress)
+    wanted = [(folder / "fetched" / one.archive, one.inner) for one in plan.taken]
+    came = import_child.take(wanted, out, work.progress)
     single = len(sources) == 1 and len(came) == 1
     return Material(out, came[0] if single else "", plan.hints)
 
@@ -177,9 +182,9 @@ def _pulled(services: Services, work: Work, job: ImportJob, folder: Path) -> Mat
 # convert
 
 
-def _lay_out(work: Work, material: Material, made: Path, folder: Path) -> str:
+def _lay_out(services: Services, work: Work, material: Material, made: Path, folder: Path) -> str:
     """The model's files as they are to be served; "" for a package that describes itself, else the graph."""
-    source = work.job().source
+    source = shown(work.job().source)
     sizes = listed(material.folder)
     if material.chosen and len(sizes) == 1:
         chosen = {material.chosen: Path(material.chosen).name}
@@ -194,6 +199,7 @@ def _lay_out(work: Work, material: Material, made: Path, folder: Path) -> str:
     kind, _ = recognise(made / model)
     if kind == "onnx":
         return _named(made, model)
+    require_full_sandbox(services.runtime("process"))  # a stranger's file is read by libraries of many
     return _converted(work, made, model, folder / "converted")
 
 
@@ -209,7 +215,9 @@ def _converted(work: Work, made: Path, model: str, out: Path) -> str:
     """Make a graph of other weights, in the sandboxed worker, and put it into their place."""
     work.enter("convert")
     shutil.rmtree(out, ignore_errors=True)
-    convert_source(made / model, out, dict(work.job().options.get("convert", {})), work.progress)
+    told = work.job().options.get("convert", {})
+    options = {name: value for name, value in told.items() if name in CONVERTS}
+    convert_source(made / model, out, options, work.progress)
     (made / model).unlink()
     for path in sorted(out.iterdir()):
         target = made / path.name
@@ -226,24 +234,16 @@ def _describe(services: Services, work: Work, hints: Hints, made: Path, model: s
     work.enter("describe", total=sum(size or 0 for size in listed(made).values()))
     job = work.job()
     with read_session(services.engine) as db:
-        newest = next_number(db, job.name)
-    own = next((name for name in OWN if (made / name).exists()), "") if not model else ""
-    wishes = _wishes(job, newest)
-    if own == offers.FILE_NAME:
-        sheet = _own_sheet(made, wishes, fixed=bool(job.mirror_id))
-    elif own == MANIFEST:
-        sheet = _sheet_of_manifest(made, hints, wishes)
-    else:
-        found = infer(made, model, hints, wishes)
-        sheet = found.sheet
-        for path in listed(made):
-            if path not in found.files:
-                (made / path).unlink()
-        for code, text in found.cards.items():
-            (made / f"card.{code}.md").write_text(text[:CARD], "utf-8")
-        if found.cards:
-            sheet["card"] = {code: f"card.{code}.md" for code in found.cards}
-    _write(made / offers.FILE_NAME, plain_yaml.dump(sheet).encode())
+        refused = imports.refused_draft(db, job.mirror_id)
+        newest = refused.number if refused else next_number(db, job.name)
+    wishes, room = _wishes(job, newest), made.with_name("read")
+    fixed = bool(job.mirror_id)
+    found = import_child.describe(made, model, hints, wishes, room, work.progress, fixed=fixed)
+    for path in found.superfluous:
+        (made / path).unlink()
+    for code, text in found.cards.items():
+        (made / f"card.{code}.md").write_text(text, "utf-8")
+    _write(made / offers.FILE_NAME, plain_yaml.dump(found.sheet).encode())
     return offers.read(made, work.progress)
 
 
@@ -254,61 +254,12 @@ def _wishes(job: ImportJob, number: str) -> Wishes:
     return Wishes(
         name=job.name,
         version=str(options.get("version") or number),
-        source=job.pinned or job.source,
+        source=shown(job.pinned or job.source),
         languages=tuple(options.get("languages", ())),
         verticals=tuple(options.get("verticals", ())),
         options=dict(options.get("pipeline", {})),
         **texts,
     )
-
-
-def _own_sheet(made: Path, wishes: Wishes, *, fixed: bool) -> dict[str, Any]:
-    """The market.yaml that came, under the name that was asked for."""
-    content = (made / offers.FILE_NAME).read_bytes()[: plain_yaml.LARGEST + 1]
-    sheet, _ = plain_yaml.load(content, offers.FILE_NAME)
-    if not isinstance(sheet, dict):
-        why = "its market.yaml has no fields"
-        raise ImportNotInferred(source=wishes.source, why=why, why_zh="其中的 market.yaml 没有任何字段")
-    sheet.pop("artifacts", None)
-    number = wishes.version if fixed or wishes.version != FIRST else sheet.get("version", wishes.version)
-    return {**sheet, "name": wishes.name, "version": number, "source": wishes.source[:500]}
-
-
-def _sheet_of_manifest(made: Path, hints: Hints, wishes: Wishes) -> dict[str, Any]:
-    """A manifest of ours says all but the words."""
-    path = made / MANIFEST
-    try:
-        told = json.loads(path.read_bytes()) if path.stat().st_size <= offers.MANIFEST_LIMIT else {}
-        files, options = dict(told["files"]), dict(told.get("options", {}))
-        task, examples = str(told["task"]), list(told.get("examples", []))
-    except (ValueError, KeyError, TypeError, RecursionError):
-        why = "its manifest.json does not say task and files"
-        raise ImportNotInferred(
-            source=wishes.source, why=why, why_zh="其中的 manifest.json 没有写明任务与文件"
-        ) from None
-    path.unlink()
-    words = infer(made, str(files.get("model", "")), hints, _as_tensors(wishes)).sheet
-    shown = [one for one in examples if isinstance(one, dict)][:20]
-    return {
-        **{key: words[key] for key in ("schema", "name", "version", "kind", "title", "summary")},
-        **{key: words[key] for key in ("languages", "verticals", "license", "source")},
-        "task": wishes.task or task,
-        "files": files,
-        "options": {**options, **wishes.options},
-        "examples": [
-            {
-                "title": {"zh": one.get("title_zh", "示例"), "en": one.get("title_en", "Example")},
-                "request": one.get("request", {}),
-                "expect": one.get("expect"),
-            }
-            for one in shown
-        ],
-    }
-
-
-def _as_tensors(wishes: Wishes) -> Wishes:
-    """Only the words are asked for."""
-    return replace(wishes, task="tensors")
 
 
 def next_number(db: Session, name: str) -> str:
@@ -336,7 +287,7 @@ def _hand_over(services: Services, work: Work, made: Path, offered: Offer) -> Ve
         found = Version.model_validate(version)
         db.rollback()  # a name, a number: what follows writes in transactions of its own
     work.note(version_id=found.id, version=found.number)
-    if found.check_state in (CheckState.none, CheckState.failed):
+    if found.state == VersionState.draft and found.check_state in (CheckState.none, CheckState.failed):
         _move(made, publishing.staging(services, found), offered)
         wanted = str(job.options.get("wanted", ""))
         beside_the_step(lambda: _start_checks(services, found.id, wanted))
@@ -366,7 +317,7 @@ def _move(made: Path, staging: Path, offered: Offer) -> None:
 
 
 def _same(db: Session, job: ImportJob, offered: Offer) -> Version | None:
-    """For a mirror: the version that has these very files already; its source changed in other ways."""
+    """For a mirror: the version that says all of this already; its source changed in other ways."""
     if job.mirror_id is None:
         return None
     rows = (
@@ -376,10 +327,30 @@ def _same(db: Session, job: ImportJob, offered: Offer) -> Version | None:
         .order_by(col(Version.created).desc())
     )
     newest = db.exec(rows).first()
-    if newest is None:
-        return None
-    have = select(Artifact.path, Artifact.sha256).where(Artifact.version_id == newest.id)
-    if set(db.exec(have)) != {(one["path"], one["sha256"]) for one in offered.artifacts}:
+    if newest is None or _said(newest) != _offered(offered):
         return None
     db.expunge(newest)
     return newest
+
+
+def _said(version: Version) -> tuple[Any, ...]:
+    """What a version says, but for its number and the revision that it came from."""
+    return (
+        {**version.manifest, "version": ""},
+        _without(version.source, version.offer),
+        version.claims,
+        publishing.licenses_of(version),
+    )
+
+
+def _offered(offer: Offer) -> tuple[Any, ...]:
+    """The same of an offer."""
+    words = _without(offer.sheet.source, offer.words())
+    return {**offer.manifest(), "version": ""}, words, offer.claims, offer.licenses
+
+
+def _without(source: str, words: Mapping[str, Any]) -> dict[str, Any]:
+    """Words without the revision that cards name."""
+    named = source.replace("`", "")
+    cards = {name: str(words.get(name, "")) for name in ("card_zh", "card_en")}
+    return {**words, **{name: text.replace(named, "") if named else text for name, text in cards.items()}}

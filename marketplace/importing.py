@@ -21,16 +21,19 @@ from sqlmodel import Session, col, select
 from catalog import imports, vendors
 from catalog import manifest as manifests
 from catalog.errors import CatalogError, InvalidManifest
-from catalog.importers.sources import read_sources, slug
+from catalog.importers.reach import place_of
+from catalog.importers.sources import read_sources, shown, slug
 from catalog.importers.taking import is_plain
 from catalog.imports import ImportCancelled
 from catalog.models import ImportJob, JobState, Vendor, VendorMember, VersionState
 from catalog.progress import Progress
 from deployer.errors import DeployerError
+from deployer.packager.registry import Reference
 from marketplace import audit, import_work, publishing, workflows
 from marketplace.audit import AuditAction
 from marketplace.db import read_session, transaction
 from marketplace.errors import InvalidRequest, MarketError
+from marketplace.import_work import CONVERTS
 from marketplace.models import Account
 from marketplace.services import Services, StepProgress
 
@@ -82,7 +85,9 @@ def ask(services: Services, db: Session, viewer: audit.Actor, account: Account, 
     anything is fetched.
     """
     job = prepare(db, account, order)
-    audit.record(db, viewer, AuditAction.begin_import, job.name, source=job.source, wanted=order.wanted)
+    audit.record(
+        db, viewer, AuditAction.begin_import, job.name, source=shown(job.source), wanted=order.wanted
+    )
     db.commit()
     notify(services, job.id)
     enqueue(job)
@@ -92,6 +97,13 @@ def ask(services: Services, db: Session, viewer: audit.Actor, account: Account, 
 def prepare(db: Session, account: Account, order: Order, mirror_id: UUID | None = None) -> ImportJob:
     """The row of an import that has been looked through; the caller commits and enqueues."""
     require_sound(order)
+    if not order.files:
+        for source in read_sources(order.source):
+            # Nothing with a password in it is written down.
+            if source.kind in ("http", "https"):
+                place_of(source.place)
+            if source.kind == "oci":
+                Reference.parse(source.place)
     name = _name(db, account, order)
     vendor = vendors.get_vendor(db, name.partition("/")[0])
     publishing.require_member(db, vendor, account)
@@ -119,6 +131,8 @@ def require_sound(order: Order) -> None:
     for key, kind in (("languages", list), ("verticals", list), ("pipeline", dict), ("convert", dict)):
         if not isinstance(order.options.get(key, kind()), kind):
             raise InvalidRequest(why=f"{key} is not a {kind.__name__}")
+    if unknown := sorted(set(order.options.get("convert", {})) - CONVERTS):
+        raise InvalidRequest(why=f"convert takes {', '.join(sorted(CONVERTS))}, not {unknown[0][:40]}")
     number = order.options.get("version", "")
     if number and not manifests.is_number(number):
         raise InvalidManifest(path="version", why="write three numbers, such as 1.0.0", why_zh="应如 1.0.0")
@@ -155,26 +169,28 @@ def cancel(
     """Stop one that waits or runs; raises ImportBusy for one that ended."""
     job = imports.get(db, identity, account.id, lock=True)
     imports.ask_to_cancel(db, job)
-    audit.record(db, viewer, AuditAction.cancel_import, job.name, source=job.source)
+    audit.record(db, viewer, AuditAction.cancel_import, job.name, source=shown(job.source))
     db.commit()
     notify(services, job.id)
     return job
 
 
-def retry(services: Services, db: Session, account: Account, identity: str) -> ImportJob:
+def retry(services: Services, db: Session, viewer: audit.Actor, account: Account, identity: str) -> ImportJob:
     """Begin one that failed or was cancelled again: what came is gone on with."""
     job = imports.get(db, identity, account.id, lock=True)
     imports.begin_again(db, job)
+    audit.record(db, viewer, AuditAction.retry_import, job.name, source=shown(job.source))
     db.commit()
     notify(services, job.id)
     enqueue(job)
     return job
 
 
-def remove(services: Services, db: Session, account: Account, identity: str) -> None:
+def remove(services: Services, db: Session, viewer: audit.Actor, account: Account, identity: str) -> None:
     """Forget one that ended, with what came of it; a version that it became stays."""
     job = imports.get(db, identity, account.id, lock=True)
     imports.remove(db, job)
+    audit.record(db, viewer, AuditAction.remove_import, job.name, source=shown(job.source))
     db.commit()
     shutil.rmtree(folder_of(services, job.id), ignore_errors=True)
     notify(services, job.id)

@@ -2,7 +2,8 @@
 
 A look asks the source for its present revision, no more. Where that is another than the one that the listing
 has, an import begins with the same wishes and the next number; where the source does not answer, the cause
-and the time of the next look stand at the mirror.
+and the time of the next look stand at the mirror. So does what did not pass its checks; the same revision is
+tried again when somebody asks for it, or when the rules changed.
 """
 
 import logging
@@ -16,10 +17,12 @@ from sqlmodel import Session
 from catalog import imports
 from catalog.errors import CatalogError
 from catalog.importers.plans import planned
-from catalog.importers.sources import read_sources
-from catalog.models import ImportJob, Mirror, utcnow
+from catalog.importers.sources import read_sources, shown
+from catalog.imports import MirrorVersionRefused
+from catalog.models import CheckState, ImportJob, Mirror, Version, utcnow
+from catalog.scan import RULES
 from deployer.errors import DeployerError
-from marketplace import audit, import_oci, importing, workflows
+from marketplace import audit, checks, import_oci, importing, workflows
 from marketplace.audit import AuditAction
 from marketplace.db import read_session, transaction
 from marketplace.errors import InvalidRequest, MarketError
@@ -55,7 +58,7 @@ def add(
     job.mirror_id = mirror.id
     db.add(job)
     subject = f"{mirror.name}"
-    audit.record(db, viewer, AuditAction.create_mirror, subject, source=mirror.source, period=period)
+    audit.record(db, viewer, AuditAction.create_mirror, subject, source=shown(mirror.source), period=period)
     db.commit()
     importing.notify(services, job.id)
     services.hub.notify(BOARD)
@@ -66,38 +69,39 @@ def add(
 def remove(services: Services, db: Session, viewer: audit.Actor, account: Account, name: str) -> None:
     """Keep a listing in step no more; what it has stays."""
     mirror = imports.get_mirror(db, name, account.id, lock=True)
-    audit.record(db, viewer, AuditAction.remove_mirror, mirror.name, source=mirror.source)
+    audit.record(db, viewer, AuditAction.remove_mirror, mirror.name, source=shown(mirror.source))
     db.delete(mirror)
     db.commit()
     services.hub.notify(BOARD)
 
 
-def run(services: Services, db: Session, account: Account, name: str) -> Mirror:
-    """Look at the source now."""
+def run(services: Services, db: Session, viewer: audit.Actor, account: Account, name: str) -> Mirror:
+    """Look at the source now; what did not pass its checks is tried once more."""
     mirror = imports.get_mirror(db, name, account.id, lock=True)
     mirror.due = utcnow()
     db.add(mirror)
+    audit.record(db, viewer, AuditAction.run_mirror, mirror.name, source=shown(mirror.source))
     db.commit()
-    enqueue(mirror)
+    enqueue(mirror, again=True)
     return mirror
 
 
-def enqueue(mirror: Mirror) -> None:
+def enqueue(mirror: Mirror, *, again: bool = False) -> None:
     """Put a look into the queue; the same look twice is one."""
     when = int(mirror.due.timestamp() * 1000)
     with SetWorkflowID(f"mirror-{mirror.id}-{when}"):
-        DBOS.enqueue_workflow(importing.QUEUE, mirror_workflow, str(mirror.id))
+        DBOS.enqueue_workflow(importing.QUEUE, mirror_workflow, str(mirror.id), again)
 
 
 @DBOS.workflow(name="mirror")
-def mirror_workflow(identity: str) -> str:
+def mirror_workflow(identity: str, again: bool = False) -> str:
     """Look at the source of one mirror."""
-    return look(identity)
+    return look(identity, again)
 
 
 @DBOS.step(name="look-at-source")
-def look(identity: str) -> str:
-    """Compare revisions; returns same, changed, failed or gone."""
+def look(identity: str, again: bool = False) -> str:
+    """Compare revisions; returns same, changed, refused, failed or gone."""
     services, uid = workflows.bound(), UUID(identity)
     with read_session(services.engine) as db:
         mirror = db.get(Mirror, uid)
@@ -105,8 +109,8 @@ def look(identity: str) -> str:
             return "gone"
         db.expunge(mirror)
     try:
-        found = identity_of(services, mirror.source)
-        outcome = _follow(services, mirror, found)
+        found = identity_of(services, mirror.source, mirror.owner)
+        outcome = _follow(services, mirror, found, again=again)
     except (CatalogError, DeployerError, MarketError) as error:
         workflows.unless_closing(services)
         _note(services, uid, error.code, workflows.plain(error.facts))
@@ -124,33 +128,55 @@ def _is_busy(db: Session, mirror: Mirror) -> bool:
     return any(row.mirror_id == mirror.id and row.state in imports.OPEN for row in rows)
 
 
-def identity_of(services: Services, source: str) -> str:
+def identity_of(services: Services, source: str, owner: UUID) -> str:
     """What changes when a source does; "" where it tells nothing that would."""
     sources = read_sources(source)
-    gate = gate_of(services.settings)
+    gate = gate_of(services, owner)
     if sources[0].kind == "oci":
         return import_oci.pinned_of(source, gate.reach)
     with planned(sources, gate) as plan:
         return plan.identity
 
 
-def _follow(services: Services, mirror: Mirror, found: str) -> str:
+def _follow(services: Services, mirror: Mirror, found: str, *, again: bool) -> str:
     """Begin an import where the source has moved on."""
     if found and found == mirror.pinned:
         _note(services, mirror.id)
         return "same"
+    known = _known(services, mirror.id, found) if found else None
+    if known is not None and known.check_state in checks.OPEN:
+        _note(services, mirror.id)
+        return "same"  # it came, and is being checked
+    # Newer rules may let it through.
+    refused = known is not None and known.check_state == CheckState.failed and known.rules == RULES
+    if known is not None and refused and not again:
+        _note(services, mirror.id, MirrorVersionRefused.code, imports.refusal_of(mirror, known))
+        return "refused"
     options: dict[str, Any] = {k: v for k, v in mirror.options.items() if k not in ("wanted", "version")}
     order = Order(mirror.source, mirror.name, str(mirror.options.get("wanted", "")), options)
     with transaction(services.engine) as db:
         account = db.get_one(Account, mirror.owner)
         job = importing.prepare(db, account, order, mirror.id)
-        audit.record(db, None, AuditAction.begin_import, job.name, source=job.source, wanted=order.wanted)
+        audit.record(
+            db, None, AuditAction.begin_import, job.name, source=shown(job.source), wanted=order.wanted
+        )
         db.flush()
         db.refresh(job)
         db.expunge(job)
     importing.notify(services, job.id)
     beside_the_step(lambda: importing.enqueue(job))
     return "changed"
+
+
+def _known(services: Services, uid: UUID, found: str) -> Version | None:
+    """What the newest import became, where it was of this very revision."""
+    with read_session(services.engine) as db:
+        job = imports.last_done(db, uid)
+        if job is None or job.version_id is None or job.options.get("identity") != found:
+            return None
+        version = db.get(Version, job.version_id)
+        db.expunge_all()
+    return version
 
 
 def _note(services: Services, uid: UUID, code: str = "", facts: dict[str, Any] | None = None) -> None:

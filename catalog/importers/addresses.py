@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from urllib.parse import unquote, urlsplit
 
 from catalog.errors import SourceMissing, SourceUnreachable
-from catalog.importers.plans import ARCHIVES, Gate, Hints, Plan, Taken
+from catalog.importers.hints import Hints
+from catalog.importers.plans import ARCHIVES, Gate, Plan, Taken
 from catalog.importers.reach import place_of
-from catalog.importers.sources import Source
+from catalog.importers.sources import Source, shown
 from catalog.importers.transfer import Remote, web_opener
 
 
@@ -20,7 +21,7 @@ from catalog.importers.transfer import Remote, web_opener
 def plan_address(sources: Sequence[Source], gate: Gate) -> Iterator[Plan]:
     """The plan of an address; raises UrlRefused, AddressRefused, SourceUnreachable and SourceMissing."""
     source = sources[0]
-    shown = place_of(source.place).shown
+    place = place_of(source.place).shown
     opener = web_opener(gate.reach)
     for failures in range(1, gate.patience.attempts + 1):
         try:
@@ -33,9 +34,9 @@ def plan_address(sources: Sequence[Source], gate: Gate) -> Iterator[Plan]:
                 raise
             gate.patience.wait(failures)
     if status in (404, 410, 451):
-        raise SourceMissing(source=shown, file=_file_name(source.place, headers))
+        raise SourceMissing(source=place, file=_file_name(source.place, headers))
     if status != 200:
-        raise SourceUnreachable(source=shown, why=f"HTTP {status}")
+        raise SourceUnreachable(source=place, why=f"HTTP {status}")
     name = _file_name(source.place, headers)
     length = headers.get("content-length", "")
     remote = Remote(
@@ -43,7 +44,7 @@ def plan_address(sources: Sequence[Source], gate: Gate) -> Iterator[Plan]:
         url=source.place,
         size=int(length) if length.isascii() and length.isdigit() else None,
         digest=f"sha256:{source.revision}" if source.revision else "",
-        source=shown,
+        source=place,
     )
     taken = (Taken(name, ""),) if name.endswith(ARCHIVES) else ()
     yield Plan(
@@ -58,11 +59,12 @@ def plan_address(sources: Sequence[Source], gate: Gate) -> Iterator[Plan]:
 
 
 def _identity(source: Source, headers: dict[str, str]) -> str:
-    """What changes with the content; "" where the server tells nothing that would."""
+    """What changes with the content; "" where the server tells nothing that would. It is kept, and shown."""
+    place = shown(str(source))
     mark = headers.get("etag", "") or headers.get("last-modified", "")
     if source.revision or not mark:
-        return str(source) if source.revision else ""
-    return f"{source} {mark} {headers.get('content-length', '')}"
+        return place if source.revision else ""
+    return f"{place} {mark} {headers.get('content-length', '')}"
 
 
 def _file_name(url: str, headers: dict[str, str]) -> str:

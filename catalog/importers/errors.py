@@ -7,11 +7,12 @@ FetchError
 ├── SourceTooLarge
 ├── SourceUnknown
 ├── SourceDenied
+├── InnerPathMissing
 ├── ImportNotInferred
 └── ImportTooLarge
 """
 
-from catalog.errors import FetchError
+from catalog.errors import FetchError, SourceMissing
 
 
 class UrlRefused(FetchError):
@@ -48,6 +49,12 @@ class SourceDenied(FetchError):
     """The source wants a token that is not set, or does not take it. Facts: source, variable."""
 
     code = "source-denied"
+
+
+class InnerPathMissing(SourceMissing):
+    """An archive has no such file, folder or pattern. Facts: source, file, near (paths that it has)."""
+
+    code = "inner-path-missing"
 
 
 class ImportNotInferred(FetchError):

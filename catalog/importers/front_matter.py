@@ -7,10 +7,12 @@ from typing import Any
 
 import yaml
 
-from catalog.importers.plans import Hints
+from catalog.importers.hints import Hints
 from catalog.taxonomy import LANGUAGES
 
 LARGEST = 256 << 10  # bytes that are read of a README
+FACTS = 32 << 10  # characters of front matter
+LINE = 2000  # characters of a paragraph: what looks for links in it takes their square
 _HEAD = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*\r?$\n?", re.DOTALL | re.MULTILINE)
 _CJK = re.compile(r"[\u4e00-\u9fff]")
 SPDX = {
@@ -103,7 +105,7 @@ def read_readme(path: Path) -> Readme:
 
 def _facts(text: str) -> dict[str, Any]:
     # Anchors make a small text a large tree.
-    if re.search(r"(^|[\s\[{,:-])[&*][\w-]", text, re.MULTILINE):
+    if len(text) > FACTS or re.search(r"(^|[\s\[{,:-])[&*][\w-]", text, re.MULTILINE):
         return {}
     try:
         found = yaml.safe_load(text)
@@ -140,15 +142,15 @@ def _word(value: Any) -> str:
 
 
 def _title(text: str) -> str:
-    found = re.search(r"^#{1,2}[ \t]+(.+?)[ \t#]*$", text, re.MULTILINE)
-    return _plain(found[1])[:80] if found else ""
+    found = re.search(r"^#{1,2}[ \t]+([^\n]{1,300})", text, re.MULTILINE)
+    return _plain(found[1].rstrip(" \t\r#"))[:80] if found else ""
 
 
 def _summary(text: str) -> str:
     """The first paragraph that is prose."""
     text = re.sub(r"```.*?(```|\Z)|<!--.*?(-->|\Z)", "", text[:40_000], flags=re.DOTALL)
     for part in re.split(r"\n\s*\n", text):
-        line = _plain(" ".join(part.split()))
+        line = _plain(" ".join(part[:LINE].split()))
         if len(line) >= 20 and not re.match(r"[#|>*\-+!\[<=]|\d+\.", part.strip()):
             return line if len(line) <= 200 else line[:199].rstrip() + "…"
     return ""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from catalog.errors import SourceMissing, SourceUnreachable
 from catalog.importers.choosing import Chosen, choose
 from catalog.importers.errors import SourceDenied
-from catalog.importers.plans import Gate, Hints, Plan, text_of
+from catalog.importers.hints import Hints
+from catalog.importers.plans import Gate, Plan, text_of
 from catalog.importers.sources import Source
 from catalog.importers.transfer import Remote, hub_client, hub_opener
 
@@ -35,7 +36,7 @@ def plan_hub(sources: Sequence[Source], gate: Gate) -> Iterator[Plan]:
     commit = str(found.sha or "")
     files = {one.rfilename: one for one in found.siblings or ()}
     chosen = choose({path: one.size for path, one in files.items()}, source.inner, str(source))
-    headers = {k.lower(): v for k, v in build_hf_headers().items()}
+    headers = {k.lower(): v for k, v in build_hf_headers(token=None if gate.keys else False).items()}
     pinned = str(source.pinned(commit))
     remotes = tuple(
         Remote(
@@ -65,7 +66,7 @@ def _ask(source: Source, endpoint: str | None, gate: Gate) -> "ModelInfo":
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RevisionNotFoundError
 
-    api = HfApi(endpoint=endpoint, library_name="opc-market")
+    api = HfApi(endpoint=endpoint, library_name="opc-market", token=None if gate.keys else False)
     for failures in range(1, gate.patience.attempts + 1):
         try:
             return api.model_info(source.place, revision=source.revision or None, files_metadata=True)

@@ -15,7 +15,7 @@ from typing import Any
 from catalog.importers import front_matter
 from catalog.importers.errors import ImportNotInferred
 from catalog.importers.front_matter import Readme, read_readme
-from catalog.importers.plans import Hints
+from catalog.importers.hints import Hints
 from catalog.taxonomy import TASKS
 
 TEXT_TASKS = ("text-classification", "token-classification", "feature-extraction", "sentence-similarity")

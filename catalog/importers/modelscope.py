@@ -13,7 +13,8 @@ from urllib.parse import quote, urlencode
 from catalog.errors import SourceMissing, SourceUnreachable
 from catalog.importers.choosing import choose
 from catalog.importers.errors import SourceDenied
-from catalog.importers.plans import Gate, Hints, Plan, text_of
+from catalog.importers.hints import Hints
+from catalog.importers.plans import Gate, Plan, text_of
 from catalog.importers.sources import Source
 from catalog.importers.transfer import Opener, Remote, hub_client, hub_opener
 
@@ -28,7 +29,8 @@ def plan_modelscope(sources: Sequence[Source], gate: Gate) -> Iterator[Plan]:
     """The plan of a repository; raises SourceUnreachable, SourceMissing, SourceDenied, ImportNotInferred."""
     source = sources[0]
     base = f"{gate.modelscope_endpoint}/api/v1/models/{quote(source.place)}"
-    headers = {"authorization": f"Bearer {gate.modelscope_token}"} if gate.modelscope_token else {}
+    key = gate.modelscope_token if gate.keys else ""
+    headers = {"authorization": f"Bearer {key}"} if key else {}
     asked = source.revision or BRANCH
     with hub_client() as client:
         opener = hub_opener(client, str(source))

@@ -21,8 +21,9 @@ from packaging.version import InvalidVersion, Version
 
 from catalog.errors import SourceMissing, SourceUnreachable
 from catalog.importers.download import TIMEOUT, why_of
+from catalog.importers.hints import Hints
 from catalog.importers.indexes import Indexes, npm_command, open_session, read_indexes
-from catalog.importers.plans import Gate, Hints, Plan, Taken
+from catalog.importers.plans import Gate, Plan, Taken
 from catalog.importers.sources import Source
 from catalog.importers.transfer import Opener, Remote, index_opener
 

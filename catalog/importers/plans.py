@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from catalog.importers.download import Patience
-from catalog.importers.errors import ImportTooLarge
+from catalog.importers.errors import ImportNotInferred, ImportTooLarge
+from catalog.importers.hints import Hints
 from catalog.importers.indexes import Indexes
 from catalog.importers.reach import Reach
+from catalog.importers.sources import shown
+from catalog.importers.taking import is_plain
 from catalog.importers.transfer import Opener, Remote, bring
 from catalog.progress import Progress, silent
 from catalog.storage import MARGIN, free_bytes
@@ -20,26 +23,15 @@ CONVERTED = (".safetensors", ".bin", ".gguf", ".tflite", ".pth", ".pt", ".skops"
 
 @dataclass(frozen=True)
 class Gate:
-    """How this shop reaches sources: what its operator has set."""
+    """How this shop reaches sources: what its operator has set, and whether with the operator's keys."""
 
     reach: Reach = field(default_factory=Reach)
+    keys: bool = True
     hf_endpoint: str = ""
     modelscope_endpoint: str = ""
     modelscope_token: str = ""
     indexes: Indexes | None = None
     patience: Patience = field(default_factory=Patience)
-
-
-@dataclass(frozen=True)
-class Hints:
-    """What a source says of a model beside its files."""
-
-    license: str = ""
-    languages: tuple[str, ...] = ()
-    task: str = ""
-    base: str = ""  # the model that it was made from
-    title: str = ""
-    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,13 +75,19 @@ def require_place(plan: Plan, folder: Path, have: int = 0) -> None:
     """Refuse with ImportTooLarge what the folder's disk cannot hold; `have` bytes of it are there already."""
     needed, free = max(0, plan.needed - have), free_bytes(folder)
     if free < needed + MARGIN:
-        raise ImportTooLarge(source=plan.pinned, needed=needed + MARGIN, free=free)
+        raise ImportTooLarge(source=shown(plan.pinned), needed=needed + MARGIN, free=free)
 
 
 def fetch(plan: Plan, folder: Path, progress: Progress = silent, patience: Patience | None = None) -> None:
     """Bring all files of a plan below a folder; what is there already is not fetched again."""
     done = 0
     for remote in plan.remotes:
+        if not is_plain(remote.path):  # a hub names its files as it likes
+            raise ImportNotInferred(
+                source=shown(plan.pinned),
+                why=f"it names a file {remote.path[:80]!r}, which is not below its folder",
+                why_zh=f"其中的文件名 {remote.path[:80]!r} 不在其目录之内",
+            )
         target = folder / remote.path
         bring(plan.opener, remote, target, _behind(progress, done, plan.total), patience)
         done += target.stat().st_size

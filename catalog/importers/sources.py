@@ -25,6 +25,19 @@ _REPOSITORY = re.compile(r"([\w.-]+/[\w.-]+)(?:@([^/\s]+))?(?:/(.*))?")
 _PYPI = re.compile(r"([A-Za-z0-9][\w.-]*)(?:==([\w.!+-]+))?(?:/(.*))?")
 _NPM = re.compile(r"((?:@[\w.~-]+/)?[\w.~-]+)(?:@([\w.+-]+))?(?:/(.*))?")
 _DIGEST = re.compile(r"sha256=([0-9a-f]{64})")
+_PARTS = re.compile(r",(?=\s*[a-z]+://)")
+
+
+def shown(source: str) -> str:
+    """A source as everybody may read it: an address without its query or password, which may be a key."""
+    return ",".join(_shown(part) for part in _PARTS.split(source))
+
+
+def _shown(part: str) -> str:
+    if not part.strip().lower().startswith(("http://", "https://")):
+        return part
+    place, mark, digest = part.partition("#")
+    return re.sub(r"(?<=://)[^/]*@", "", place.partition("?")[0]) + mark + digest
 
 
 @dataclass(frozen=True)
@@ -53,7 +66,8 @@ class Source:
     @property
     def name(self) -> str:
         """What it would be called on the shelf."""
-        last = self.place.split("#")[0].rstrip("/").rpartition("/")[2]
+        place = _shown(self.place) if self.kind in ("http", "https") else self.place
+        last = place.split("#")[0].rstrip("/").rpartition("/")[2]
         if self.kind in ("http", "https"):
             last = re.sub(r"(\.(zip|tar|tgz|gz|bz2|xz|onnx|gguf|tflite|safetensors))+$", "", last)
         if self.kind == "oci":
@@ -69,7 +83,7 @@ def slug(text: str) -> str:
 
 def read_sources(text: str) -> list[Source]:
     """The sources of one import; raises SourceUnknown."""
-    found = [_read(part.strip()) for part in re.split(r",(?=\s*[a-z]+://)", text.strip())]
+    found = [_read(part.strip()) for part in _PARTS.split(text.strip())]
     if len(found) > 1 and not {source.kind for source in found} <= {"pypi", "npm"}:
         raise _unknown(text, "only packages can be put together", "只有软件包可以组合导入")
     if len(found) > MOST:

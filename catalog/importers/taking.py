@@ -1,10 +1,12 @@
 """What is wanted out of fetched archives, and a folder as it is to be looked at: plain files by path."""
 
+import difflib
 import os
 from pathlib import Path
 
-from catalog.errors import ArchiveInvalid, SourceMissing
+from catalog.errors import ArchiveInvalid
 from catalog.importers.choosing import MOST, fits
+from catalog.importers.errors import InnerPathMissing
 from catalog.importers.unpack import Member, entries, unpack
 from catalog.progress import Progress, silent
 
@@ -13,7 +15,7 @@ def take(archive: Path, inner: str, out: Path, progress: Progress = silent) -> l
     """Unpack what a file's name, a folder or a pattern means below `out`; says which paths came.
 
     The one folder that many archives begin with (package/, name-1.0/) may be left out of `inner`, and is left
-    out of the paths. Raises SourceMissing and ArchiveInvalid.
+    out of the paths. Raises InnerPathMissing and ArchiveInvalid.
     """
     sizes = entries(archive)
     # Nothing of such an archive is to be trusted, also where the name itself was not asked for.
@@ -22,7 +24,7 @@ def take(archive: Path, inner: str, out: Path, progress: Progress = silent) -> l
     top = _top(sizes)
     wanted = fits(sizes, inner) or fits(sizes, top + inner)
     if not wanted:
-        raise SourceMissing(source=archive.name, file=inner or "*")
+        raise InnerPathMissing(source=archive.name, file=inner or "*", near=_near(sizes, inner))
     if len(wanted) > MOST:
         raise ArchiveInvalid(source=archive.name, why=f"{inner or 'it'} means more than {MOST} files")
     total, done, came = sum(sizes[path] for path in wanted), 0, []
@@ -39,6 +41,20 @@ def take(archive: Path, inner: str, out: Path, progress: Progress = silent) -> l
     unpack(archive, members)
     progress(total, total, archive.name)
     return came
+
+
+NAMED = 6
+"""Paths of an archive that a refusal names."""
+_MODELS = (".onnx", ".gguf", ".safetensors", ".tflite")
+
+
+def _near(sizes: dict[str, int], inner: str) -> list[str]:
+    """The paths that are most like the one that is not there, then models, then others."""
+    name = inner.rpartition("/")[2]
+    by_name: dict[str, str] = {path.rpartition("/")[2]: path for path in reversed(sizes)}
+    close = [by_name[found] for found in difflib.get_close_matches(name, list(by_name)[:1000], 3, 0.6)]
+    models = [path for path in sizes if path.lower().endswith(_MODELS)]
+    return [path[:120] for path in dict.fromkeys([*close, *models, *sizes])][:NAMED]
 
 
 def _top(sizes: dict[str, int]) -> str:

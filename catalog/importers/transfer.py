@@ -7,6 +7,7 @@ in memory but one piece, however large the file is.
 
 import hashlib
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from catalog.storage import CHUNK, require_room, storage_errors, sync
 
 PIECE = 1 << 16
 LARGEST = 64 << 30  # bytes of one file
+SLOWEST, OVER = 4096, 120.0  # bytes a second at least, on average over so many seconds
 _LOOK = 64 << 20  # bytes between two looks at the disk, for a file of unknown size
 _ABSENT = {404, 410, 451}
 _DENIED = {401, 403}
@@ -186,15 +188,31 @@ def _whole(answer: Head, offset: int) -> int | None:
     return offset + int(length) if length.isascii() and length.isdigit() else None
 
 
+class _Pace:
+    """Ends a download that crawls: it would keep its place from everybody else for days."""
+
+    def __init__(self, remote: Remote, done: int) -> None:
+        self._remote, self._done, self._since = remote, done, time.monotonic()
+
+    def __call__(self, done: int) -> None:
+        if (passed := time.monotonic() - self._since) < OVER:
+            return
+        if done - self._done < SLOWEST * passed:
+            why = f"fewer than {SLOWEST} bytes a second for {round(passed)} s"
+            raise _Refused(source=self._remote.source, why=why)
+        self._done, self._since = done, time.monotonic()
+
+
 def _copy(answer: Head, part: Path, done: int, whole: int | None, remote: Remote, progress: Progress) -> None:
     """Append the answer to the part file, never past its size, and never to a disk that runs full."""
     require_room(part.parent, max(0, (whole or 0) - done))
-    looked = done
+    looked, pace = done, _Pace(remote, done)
     with storage_errors(part.parent, whole or 0), part.open("ab" if done else "wb") as file:
         progress(done, whole or 0, remote.path)
         try:
             for piece in answer.pieces():
                 done += len(piece)
+                pace(done)
                 if done > (LARGEST if whole is None else whole):
                     file.truncate(0)
                     raise SourceTooLarge(source=remote.source, limit=whole or LARGEST)

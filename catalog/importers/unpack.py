@@ -30,6 +30,8 @@ LIMIT = 4 << 30  # bytes of one unpacked file, or of all that is passed over in 
 RATIO = 100  # an archive that unpacks to more than so many times its size is a bomb; weights hardly shrink
 ALLOWANCE = 16 << 20  # bytes that any archive may unpack to
 MOST = 50_000  # members
+LONGEST = 1 << 20  # bytes of a tar's header of its own, or of a name: they are read as a whole
+DIRECTORY = 32 << 20  # bytes of a zip's directory, likewise
 TARS = (".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tar.xz")
 _BROKEN = (
     zipfile.BadZipFile,
@@ -93,19 +95,55 @@ def entries(archive: Path) -> dict[str, int]:
 
 def _listed(archive: Path) -> Iterator[tuple[str, int]]:
     if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as opened:
+        with _zip(archive) as opened:
             _require_sound(archive, opened)
             yield from ((i.filename, i.file_size) for i in opened.infolist() if _is_plain(i))
         return
     if not archive.name.endswith(TARS):
         raise ArchiveInvalid(source=archive.name, why="neither a zip nor a tar archive")
     passed = 0
-    with tarfile.open(archive, "r|*") as opened_tar:
+    with tarfile.open(archive, "r|*", tarinfo=_Header) as opened_tar:
         for info in opened_tar:
             passed += info.size
             _require_measure(archive, passed)
             if info.isreg():
                 yield info.name, info.size
+
+
+def _zip(archive: Path) -> zipfile.ZipFile:
+    """An opened zip whose directory was measured first: zipfile reads all of it."""
+    with archive.open("rb") as file:
+        end = zipfile._EndRecData(file)  # type: ignore[attr-defined]  # what zipfile itself goes by
+    if end is None:
+        raise zipfile.BadZipFile("it has no directory")
+    if max(end[3], end[4]) > MOST or end[5] > DIRECTORY:
+        raise ArchiveInvalid(source=archive.name, why=f"more than {MOST} members")
+    return zipfile.ZipFile(archive)
+
+
+class _Header(tarfile.TarInfo):
+    """A member's header; those that tarfile would read at any length are refused."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
+        found = super().frombuf(buf, encoding, errors)
+        if found.type in _OF_ANY_LENGTH and found.size > LONGEST:
+            raise tarfile.ReadError(f"a header of {found.size} bytes")
+        if found.type == tarfile.GNUTYPE_SPARSE:
+            raise tarfile.ReadError("a sparse member")
+        return found
+
+    def _proc_gnusparse_10(self, *_: object) -> None:
+        raise tarfile.ReadError("a sparse member")
+
+
+_OF_ANY_LENGTH = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
 
 
 def _is_plain(info: zipfile.ZipInfo) -> bool:
@@ -144,7 +182,7 @@ def _require_sound(archive: Path, opened: zipfile.ZipFile) -> None:
 
 def _unpack_plain(archive: Path, members: list[Member]) -> None:
     if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as opened:
+        with _zip(archive) as opened:
             _require_sound(archive, opened)
             for member in members:
                 _from_zip(archive, opened, member)
@@ -170,7 +208,7 @@ def _from_tar(archive: Path, members: list[Member]) -> None:
     """One walk through the tar, which is a stream: stops when everything wanted has been seen."""
     left = {m.inner: m for m in members}
     passed = 0
-    with tarfile.open(archive, "r|*") as opened:
+    with tarfile.open(archive, "r|*", tarinfo=_Header) as opened:
         for info in opened:
             passed += info.size
             if passed > LIMIT:

@@ -113,7 +113,7 @@ def retry(
     identity: FromPath[str],
 ) -> ImportOut:
     """Begin one that failed or was cancelled again, from where it was."""
-    job = importing.retry(services, db, viewer.account(db), identity)
+    job = importing.retry(services, db, viewer, viewer.account(db), identity)
     return import_out(services, db, job, viewer.lang)
 
 
@@ -125,7 +125,7 @@ def remove(
     identity: FromPath[str],
 ) -> None:
     """Forget an import that ended; its version stays."""
-    importing.remove(services, db, viewer.account(db), identity)
+    importing.remove(services, db, viewer, viewer.account(db), identity)
 
 
 @get("/imports/{identity:str}/events", permission=MANAGE, sync_to_thread=True)
@@ -167,7 +167,8 @@ def run(
     name: FromPath[str],
 ) -> MirrorOut:
     """Look at a mirror's source now."""
-    return mirror_out(mirroring.run(services, db, viewer.account(db), f"{vendor}/{name}"), viewer.lang)
+    mirror = mirroring.run(services, db, viewer, viewer.account(db), f"{vendor}/{name}")
+    return mirror_out(mirror, viewer.lang)
 
 
 @delete("/mirrors/{vendor:str}/{name:str}", permission=MANAGE, sync_to_thread=True)

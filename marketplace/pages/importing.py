@@ -69,10 +69,25 @@ STEPS = {
 STATES = {
     JobState.pending: (_("waits"), "○"),
     JobState.running: (_("on its way"), "◐"),
-    JobState.done: (_("done"), "●"),
+    JobState.done: (_("imported"), "●"),
     JobState.failed: (_("failed"), "✕"),
     JobState.cancelled: (_("cancelled"), "–"),
 }
+OUTCOMES = {
+    "": (_("imported; not checked yet"), "◐"),
+    "waiting": (_("imported; checks wait"), "◐"),
+    "running": (_("imported; being checked"), "◐"),
+    "passed": (_("imported; the checks passed"), "●"),
+    "failed": (_("imported; the checks did not pass"), "▲"),
+}
+"""What an import that is over came to: the files are there, and the checks say whether they may be had."""
+
+
+def outcome(job: ImportOut) -> tuple[str, str]:
+    """The words and the shape of an import's state."""
+    if job.state == JobState.done and job.check_state in OUTCOMES:
+        return OUTCOMES[job.check_state]
+    return STATES[JobState(job.state)]
 
 
 @dataclass(frozen=True)
@@ -109,7 +124,7 @@ def _context(services: Services, db: Session, viewer: Viewer) -> dict[str, Any]:
         "periods": PERIODS,
         "wanted": [(value, title) for value, title, needed in WANTED if viewer.may(needed)],
         "tasks": taxonomy.TASKS.values(),
-        "states": STATES,
+        "outcome": outcome,
         "step_titles": STEPS,
         "names": [vendor.name for vendor, _role in vendors.vendors_of(db, account.id)],
         "typed": {},
@@ -138,12 +153,12 @@ def begin(
 ) -> Template | Redirect:
     """Begin an import, and go to its page; a refusal is said at the form."""
     wanted, every = data.get("wanted", ""), data.get("every", "")
-    task = data.get("task", "")
+    told = {key: data.get(key, "").strip() for key in ("task", "license", "title_zh", "title_en")}
     order = Order(
         source=data.get("source", "").strip(),
         name=data.get("name", "").strip(),
         wanted=wanted,
-        options={"task": task} if task else {},
+        options={key: value for key, value in told.items() if value},
     )
     try:
         require_wanted(viewer, wanted)
@@ -167,7 +182,7 @@ def begin(
 
 def _shown(services: Services, db: Session, viewer: Viewer, identity: str) -> dict[str, Any]:
     job = import_out(services, db, imports.get(db, identity, viewer.account(db).id), viewer.lang)
-    return {"job": job, "steps": steps_of(job), "states": STATES, "live": job.state in imports.OPEN}
+    return {"job": job, "steps": steps_of(job), "outcome": outcome, "live": job.state in imports.OPEN}
 
 
 @get("/imports/{identity:str}", permission=MANAGE, include_in_schema=False, sync_to_thread=True)
@@ -242,7 +257,7 @@ def retry(
     identity: FromPath[str],
 ) -> Redirect:
     """Begin one that failed or was cancelled again."""
-    importing.retry(services, db, viewer.account(db), identity)
+    importing.retry(services, db, viewer, viewer.account(db), identity)
     return see_other(f"/imports/{identity}")
 
 
@@ -254,7 +269,7 @@ def remove(
     identity: FromPath[str],
 ) -> Redirect:
     """Forget one that ended."""
-    importing.remove(services, db, viewer.account(db), identity)
+    importing.remove(services, db, viewer, viewer.account(db), identity)
     return see_other("/import")
 
 
@@ -270,7 +285,7 @@ def run(
     name: FromPath[str],
 ) -> Redirect:
     """Look at a mirror's source now."""
-    mirroring.run(services, db, viewer.account(db), f"{vendor}/{name}")
+    mirroring.run(services, db, viewer, viewer.account(db), f"{vendor}/{name}")
     return see_other("/import#mirrors-title")
 
 

@@ -1,12 +1,14 @@
 import hashlib
 import io
 import tarfile
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from catalog.errors import ArchiveInvalid, DigestMismatch, SourceMissing
-from catalog.importers.unpack import Member, unpack
+from catalog.importers.unpack import Member, entries, unpack
 from tests.catalog.sources import tar_of, zip_of
 
 FILES = {"pkg/model.bin": b"weights" * 1000, "pkg/labels.txt": b"a\nb\n", "pkg/code.py": b"raise SystemExit"}
@@ -119,3 +121,52 @@ def test_encrypted_member(tmp_path: Path) -> None:
     archive.write_bytes(bytes(content))
     with pytest.raises(ArchiveInvalid):
         unpack(archive, [Member("pkg/model.bin", tmp_path / "out")])
+
+
+def _tar(path: Path, *headers: tarfile.TarInfo) -> Path:
+    """A tar whose members have as many zeros as they say."""
+    with tarfile.open(path, "w:gz", format=tarfile.GNU_FORMAT) as made:
+        for info in headers:
+            made.fileobj.write(info.tobuf(tarfile.GNU_FORMAT))  # type: ignore[union-attr]
+            made.fileobj.write(b"0" * (-(-info.size // 512) * 512))  # type: ignore[union-attr]
+    return path
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, b"K", b"X"])
+def test_a_header_of_any_length_is_not_read(tmp_path: Path, kind: bytes) -> None:
+    info = tarfile.TarInfo("long")
+    info.type, info.size = kind, 64 << 20
+    archive = _tar(tmp_path / "a.tar.gz", info)
+    assert archive.stat().st_size < 1 << 20
+    tracemalloc.start()
+    for look in (lambda: entries(archive), lambda: unpack(archive, [_member(tmp_path / "out")])):
+        with pytest.raises(ArchiveInvalid):
+            look()
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()
+
+
+def test_sparse_members_are_not_unfolded(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("sparse")
+    info.type = tarfile.GNUTYPE_SPARSE
+    with pytest.raises(ArchiveInvalid):
+        entries(_tar(tmp_path / "a.tar.gz", info))
+    info = tarfile.TarInfo("sparse")
+    info.size = 512
+    info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "x"}
+    with tarfile.open(tmp_path / "b.tar.gz", "w:gz", format=tarfile.PAX_FORMAT) as made:
+        made.addfile(info, io.BytesIO(b"9" * 512))
+    with pytest.raises(ArchiveInvalid):
+        entries(tmp_path / "b.tar.gz")
+
+
+def test_a_directory_of_too_many_members_is_not_read(tmp_path: Path) -> None:
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w") as made:
+        made.writestr("a", b"")
+    content = bytearray(archive.read_bytes())
+    end = content.rindex(b"PK\x05\x06")
+    content[end + 8 : end + 12] = b"\xfe\xff\xfe\xff"
+    archive.write_bytes(bytes(content))
+    with pytest.raises(ArchiveInvalid, match="more than"):
+        entries(archive)

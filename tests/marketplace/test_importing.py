@@ -6,10 +6,12 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 
+from catalog.models import ImportJob
 from marketplace.cli.importing import STEPS
 from tests import tiny_models
 from tests.catalog.importers.servers import Answer, little
@@ -80,6 +82,30 @@ def test_an_archive_becomes_a_checked_draft_and_a_listing(shop: Shop, files: Fil
     assert again["version"] == "1.0.1"
 
 
+def test_a_key_in_an_address_is_shown_nowhere(shop: Shop, files: FileServer) -> None:
+    """Stores sign their addresses in the query; it is used to fetch, and forgotten afterwards."""
+    files.files["signed.onnx"] = tiny_models.plain_graph()
+    asked = {"source": f"{files.url}/files/signed.onnx?Signature=SECRET,SECRET", "wanted": "listed"}
+    words = {"license": "MIT"}
+    job = checked(shop, begin(shop, **asked, name="acme/signed", options=words))
+    assert job["version_state"] == "listed", publication(shop, job)["checks"]
+    assert any("Signature=SECRET,SECRET" in path for path, _ in files.requests)
+    missing = {"source": f"{files.url}/files/gone.onnx?Signature=SECRET", "every": 3600}
+    failed = ended(shop, begin(shop, **missing, options=words))
+    assert (failed["state"], failed["name"]) == ("failed", "acme/gone")
+    seen = ["/api/listings/acme/signed", "/listings/acme/signed", "/api/passports/acme/signed/1.0.0"]
+    seen += [f"/hf/acme/signed/resolve/main/{name}" for name in ("market.yaml", "README.md")]
+    with shop.api as api:
+        told = [api.get(path) for path in (*seen, "/api/audit", "/api/imports", "/api/mirrors")]
+    with httpx.Client(base_url=shop.url) as stranger:
+        told += [stranger.get(path) for path in seen]
+    assert [(one.url.path, one.status_code) for one in told if "SECRET" in one.text or one.is_error] == []
+    with hubs.database(shop) as db:
+        kept = db.get_one(ImportJob, UUID(job["id"]))
+        assert "SECRET" not in str(kept.model_dump())
+    assert shop.market("mirrors", "remove", "acme/gone", "-y").returncode == 0
+
+
 def test_the_command_line_tells_the_steps(shop: Shop, files: FileServer, tmp_path: Path) -> None:
     folder = tiny_models.write(tiny_models.hub_files(), tmp_path / "reviews")
     done = shop.market("import", str(folder), "--name", "acme/local", "--json")
@@ -94,7 +120,9 @@ def test_the_command_line_tells_the_steps(shop: Shop, files: FileServer, tmp_pat
     done = shop.market("import", str(graph), "--name", "acme/graph", "--license", "MIT")
     assert done.returncode == 0 and "acme/graph@1.0.0" in done.stdout, done.stderr
     listed = shop.market("imports")
-    assert "acme/graph" in listed.stdout and "done" in listed.stdout
+    assert "acme/graph" in listed.stdout and "checks passed" in listed.stdout
+    chinese = shop.market("imports", LANG="zh_CN.UTF-8").stdout
+    assert "已导入" in chinese and "检查通过" in chinese and "done" not in chinese
     missing = shop.market("import", f"{files.url}/files/none.onnx")
     assert missing.returncode == 1 and "source-missing" in missing.stderr
     assert shop.market("import", "ftp://x/y").returncode == 1
@@ -223,13 +251,15 @@ def test_a_mirror_follows_its_source(shop: Shop) -> None:
     with shop.api as api:
         assert api.get("/api/mirrors").json()["total"] == 0
         events = api.get("/api/audit").json()["items"]
-    assert {"import:begin", "mirror:create", "mirror:remove"} <= {one["action"] for one in events}
+    assert {"import:begin", "mirror:create", "mirror:remove", "mirror:run"} <= {
+        one["action"] for one in events
+    }
 
 
-def _mirror(shop: Shop) -> dict[str, Any]:
+def _mirror(shop: Shop, name: str = "acme/mirrored") -> dict[str, Any]:
     with shop.api as api:
         found = api.get("/api/mirrors").json()["items"]
-    return next(one for one in found if one["name"] == "acme/mirrored")
+    return next(one for one in found if one["name"] == name)
 
 
 def test_one_shop_imports_from_another_over_its_hub(tmp_path: Path) -> None:
@@ -281,6 +311,51 @@ def test_the_page_begins_an_import_and_says_what_was_refused(shop: Shop, files: 
         )
         assert refused.status_code == 422 and "ftp://x/y" in refused.text and 'role="alert"' in refused.text
         asked = {"source": f"{files.url}/files/page.onnx", "name": "acme/paged", "task": "tensors"}
+        asked |= {"license": "Apache-2.0", "title_zh": "一页", "title_en": "One page"}
         begun = browser.post("/import", data=asked, headers={"Origin": shop.url})
         assert "/imports/" in str(begun.url) and "Import of acme/paged" in begun.text
         wait_until(lambda: "See its checks" in browser.get(begun.url).text, within=60, what="it is done")
+        job = checked(shop, {"id": str(begun.url).rpartition("/")[2], "name": "acme/paged"})
+        assert "imported; the checks passed" in browser.get(begun.url).text
+        draft = browser.get(f"/vendor/listings/acme/paged/{job['version']}").text
+        assert "One page" in draft and "Apache-2.0" in draft
+
+
+def test_what_a_mirror_brought_counts_once_its_checks_have_passed(shop: Shop) -> None:
+    """A revision that does not pass is told at the mirror, and tried again only when somebody asks."""
+    state = {"etag": '"1"', "graph": tiny_models.plain_graph(1.0)}
+
+    def answer(path: str, headers: dict[str, str]) -> Answer:
+        return 200, {"ETag": state["etag"]}, state["graph"]
+
+    def look() -> dict[str, Any]:
+        before = _mirror(shop, "acme/kept")["looked"]
+        assert shop.market("mirrors", "run", "acme/kept").returncode == 0
+        wait_until(lambda: _mirror(shop, "acme/kept")["looked"] != before, within=60, what="it has looked")
+        wait_until(lambda: not _checking(shop, "acme/kept"), within=60, what="its checks ended")
+        return _mirror(shop, "acme/kept")
+
+    with little(answer) as server:
+        source = f"{server.url}/m.onnx"
+        first = shop.market("mirrors", "add", source, "--name", "acme/kept", "--every", "1d", "--json")
+        checked(shop, json.loads(first.stdout))
+        good = _mirror(shop, "acme/kept")["pinned"]
+        assert good
+        state.update(etag='"2"', graph=tiny_models.graph_of_other_code())
+        told = look()
+        assert told["pinned"] == good
+        assert told["error"]["code"] == "mirror-version-refused" and "1.0.1" in told["error"]["detail"]
+        told = look()
+        assert "1.0.1" in told["error"]["detail"]  # the number of the draft is used again
+        state.update(etag='"3"', graph=tiny_models.plain_graph(3.0))
+        told = look()
+        assert told["error"] is None and told["pinned"] != good
+    with shop.api as api:
+        found = api.get("/api/versions/acme/kept").json()["items"]
+    assert sorted(one["version"] for one in found) == ["1.0.0", "1.0.1"]
+
+
+def _checking(shop: Shop, name: str) -> bool:
+    with shop.api as api:
+        found = api.get("/api/publications").json()["items"]
+    return any(one["name"] == name and one["check_state"] in ("waiting", "running") for one in found)

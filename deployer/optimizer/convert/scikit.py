@@ -27,7 +27,7 @@ from deployer.spec import Progress
 
 Array = npt.NDArray[Any]
 KNOWN = ("allow_pickle", "columns", "bound")
-_TRUSTED = ("sklearn.", "numpy.", "scipy.", "builtins.", "collections.")
+_TRUSTED = ("sklearn.", "numpy.", "scipy.", "collections.")
 _KINDS = ("float", "integer", "text")
 _ROWS = 64
 _LOCALE = "C.UTF-8"

@@ -31,6 +31,7 @@ from deployer.optimizer.convert.weights import refuse
 from deployer.spec import Progress, silent
 
 _MAGIC = 16  # bytes that are looked at
+_DIRECTORY = 2 << 20  # bytes of a zip's; a checkpoint of ten thousand tensors has one half as large
 _LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _BESIDE = {"config": "config.json", "tokenizer": "tokenizer.json"}
@@ -119,6 +120,10 @@ _SUFFIXES = (".onnx", ".tflite", ".gguf", ".safetensors", ".pth", ".pt", ".bin",
 
 def _recognise_zip(path: Path) -> tuple[str, Inputs]:
     try:
+        with path.open("rb") as file:
+            end = zipfile._EndRecData(file)  # type: ignore[attr-defined]  # what zipfile itself goes by
+        if end is None or end[5] > _DIRECTORY:  # all of it is read, and in this very process
+            raise ValueError(f"its directory takes more than {_DIRECTORY} bytes" if end else "no directory")
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError) as error:

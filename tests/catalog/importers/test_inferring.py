@@ -8,8 +8,8 @@ from catalog import plain_yaml
 from catalog.importers.choosing import choose
 from catalog.importers.errors import ImportNotInferred
 from catalog.importers.front_matter import UNKNOWN, languages, read_readme, spdx
+from catalog.importers.hints import Hints
 from catalog.importers.inferring import Inferred, Wishes, infer
-from catalog.importers.plans import Hints
 from catalog.offer import read
 from tests import tiny_models
 

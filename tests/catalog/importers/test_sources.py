@@ -15,6 +15,7 @@ from catalog.importers.sources import read_sources, slug
         ("pypi://pkg", "pypi", "pkg", "", "", "pkg"),
         ("npm://@scope/n@1.0.0/dist", "npm", "@scope/n", "1.0.0", "dist", "n"),
         ("https://h.example/a/M_1.onnx", "https", "https://h.example/a/M_1.onnx", "", "", "m_1"),
+        ("https://h.example/m.onnx?sig=KEY/x", "https", "https://h.example/m.onnx?sig=KEY/x", "", "", "m"),
         (f"https://h.example/a.zip#sha256={'a' * 64}", "https", "https://h.example/a.zip", "a" * 64, "", "a"),
     ],
 )

@@ -1,10 +1,15 @@
 import hashlib
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from catalog import storage
 from catalog.errors import DigestMismatch, SourceMissing, SourceUnreachable, StorageFull
+from catalog.importers import transfer
 from catalog.importers.errors import ImportTooLarge, SourceDenied
 from catalog.importers.plans import Plan, require_place
 from catalog.importers.reach import read_reach
@@ -130,3 +135,24 @@ def test_what_was_left_is_forgotten(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"x")
     forget(tmp_path / "a.bin")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_that_crawls_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "OVER", 0.3)
+
+    @dataclass
+    class Crawling:
+        status: int = 200
+        headers: dict[str, str] = field(default_factory=dict)
+
+        def pieces(self) -> Iterator[bytes]:
+            while True:
+                time.sleep(0.05)
+                yield b"x"
+
+    @contextmanager
+    def opener(url: str, headers: Mapping[str, str]) -> Iterator[Crawling]:
+        yield Crawling()
+
+    with pytest.raises(SourceUnreachable, match="bytes a second"):
+        bring(opener, _remote("http://127.0.0.1:9/x"), tmp_path / "a.bin", patience=QUICK)

@@ -12,7 +12,7 @@ from sklearn.ensemble import GradientBoostingClassifier, RandomForestRegressor
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from deployer.errors import ConversionFailed
 from deployer.optimizer.convert import scikit
@@ -145,4 +145,11 @@ def test_skops_files_are_read_without_a_pickle(tmp_path: Path) -> None:
     assert (labels == fitted.predict(x)).mean() > 0.98
     skops.dump(Stranger().fit(x[:100], y[:100]), tmp_path / "m.skops")
     with pytest.raises(ConversionFailed, match=r"not scikit-learn's: .*Stranger"):
+        scikit.convert({"model": tmp_path / "m.skops"}, tmp_path / "out", {}, silent)
+
+
+def test_a_skops_file_that_names_an_executing_builtin_is_refused(tmp_path: Path) -> None:
+    skops = pytest.importorskip("skops.io")
+    skops.dump(FunctionTransformer(eval), tmp_path / "m.skops")
+    with pytest.raises(ConversionFailed, match=r"not scikit-learn's: .*eval"):
         scikit.convert({"model": tmp_path / "m.skops"}, tmp_path / "out", {}, silent)

@@ -104,6 +104,16 @@ def unsound_zip(folder: Path) -> Path:
     return folder / "m.pt"
 
 
+def zip_of_a_long_directory(folder: Path) -> Path:
+    """Its end record says so; reading it would take many times as much memory."""
+    path = other_zip(folder)
+    content = bytearray(path.read_bytes())
+    end = content.rindex(b"PK\x05\x06")
+    content[end + 12 : end + 16] = struct.pack("<L", 4 << 20)
+    path.write_bytes(content[:30] + bytes(4 << 20) + content[30:])
+    return path
+
+
 def torch_script(folder: Path) -> Path:
     return statedicts.archive(folder / "m.pt", {"data.pkl": b"", "constants.pkl": b"", "code/a.py": b""})
 
@@ -154,6 +164,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], dict[str, Any], str]] = {
     "an empty folder": (lambda folder: folder, {}, "0 files that could be a model"),
     "two models": (several, {}, "2 files that could be a model"),
     "a broken zip": (unsound_zip, {}, "a broken zip"),
+    "a zip of a long directory": (zip_of_a_long_directory, {}, "its directory takes more than"),
     "another zip": (other_zip, {}, "a zip, but neither"),
     "TorchScript": (torch_script, {}, "only torch can run"),
     "weights alone": (lonely_weights, {}, "put the config.json beside them"),
