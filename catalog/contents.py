@@ -8,13 +8,15 @@ import re
 import struct
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto
+
+from catalog.progress import Progress, silent
 
 LONGEST_HEADER = 100 << 20  # bytes of a safetensors header
 PIECE = 16 << 20  # values that are looked at together
@@ -96,6 +98,16 @@ def read_graph(path: Path) -> Contents:
         _count(found, tensor, path)
     found.embedding = _embedding(graph, constants, {value.name for value in found.inputs})
     return found
+
+
+def signature(path: str, progress: Progress = silent) -> dict[str, list[dict[str, Any]]]:
+    """Inputs and outputs of a graph as JSON; for a child."""
+    progress(0, 1)
+    found = read_graph(Path(path))
+    return {
+        "inputs": [asdict(tensor) for tensor in found.inputs],
+        "outputs": [asdict(tensor) for tensor in found.outputs],
+    }
 
 
 def _tensor(value: onnx.ValueInfoProto) -> Tensor:

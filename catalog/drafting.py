@@ -6,13 +6,13 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from catalog import first_examples, plain_yaml, taxonomy
 from catalog import manifest as manifests
-from catalog import plain_yaml, taxonomy
 from catalog.errors import InvalidManifest
 from catalog.importers.choosing import choose
 from catalog.importers.errors import ImportNotInferred
+from catalog.importers.hints import Hints
 from catalog.importers.inferring import Wishes, infer
-from catalog.importers.plans import Hints
 from catalog.offer_schema import FILE_NAME
 
 GRAPHS = (".onnx", ".gguf", ".safetensors")
@@ -22,7 +22,7 @@ COMMENTS = {
         "Version of this form. All fields: market publish --schema",
     ),
     "name": (
-        "商家/商品；商家须是您的：market vendors list",
+        "商家/商品；商家须是你的：market vendors list",
         "vendor/name; the vendor is yours: market vendors list",
     ),
     "version": (
@@ -43,7 +43,7 @@ COMMENTS = {
     "needs": ("机器须有什么", "What a machine must have"),
     "price": ("free、per_call 或 monthly；金额以分计", "free, per_call or monthly; money in fen"),
     "claims": (
-        "您声称的数字；商店会重新测量，两者并列展示",
+        "你声称的数字；商店会重新测量，两者并列展示",
         "What you say that it does; the shop measures it again and shows both",
     ),
     "examples": (
@@ -57,6 +57,12 @@ _CARD = {
     "zh": "# {title}\n\n做什么、适合谁、不适合什么；训练数据与许可；效果如何测得。\n",
     "en": "# {title}\n\nWhat it does, for whom, and what not; data and licences; how it was measured.\n",
 }
+
+
+_ANSWERED = (
+    "下面是模型刚才的回答：请核对是否正确，并换成你自己的例子",
+    "Below stands what the model answered just now: see whether it is right, and take examples of your own",
+)
 
 
 def draft(folder: Path, vendor: str, lang: str = "zh") -> dict[str, str]:
@@ -76,6 +82,12 @@ def draft(folder: Path, vendor: str, lang: str = "zh") -> dict[str, str]:
         card[language] = name
     sheet["card"] = card
     return {FILE_NAME: _commented(sheet, lang), **files}
+
+
+def with_answered(text: str, example: dict[str, Any], lang: str = "zh") -> str:
+    """A first market.yaml with an example that its model has answered, said so in its comments."""
+    sheet, _lines = plain_yaml.load(text.encode())
+    return _commented({**sheet, "examples": [example]}, lang, answered=True)
 
 
 def _slug(text: str) -> str:
@@ -157,16 +169,27 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return {**plain, "examples": [e for e in examples if len(json.dumps(e)) < 20_000]}
 
 
-def _commented(sheet: dict[str, Any], lang: str) -> str:
+def _commented(sheet: dict[str, Any], lang: str, answered: bool = False) -> str:
     """The sheet with a comment above each field that needs one."""
     known = {"tasks": " ".join(taxonomy.TASKS), "verticals": " ".join(taxonomy.VERTICALS)}
     parts = []
     for key, value in sheet.items():
         if key in COMMENTS:
             comment = COMMENTS[key][0 if lang == "zh" else 1].format_map(known)
-            parts.append("\n".join(f"# {line}" for line in _wrapped(comment)) + "\n")
+            lines = _wrapped(comment)
+            if key == "examples":
+                lines += _on_examples(sheet["task"], lang, answered)
+            parts.append("\n".join(f"# {line}" for line in lines) + "\n")
         parts.append(plain_yaml.dump({key: value}))
     return "".join(parts)
+
+
+def _on_examples(task: str, lang: str, answered: bool) -> list[str]:
+    """How an expectation is written, and an example of the task to be filled in."""
+    shown = first_examples.template(task)
+    rows = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in shown.items()]
+    lines = [*_wrapped(first_examples.MATCHERS[lang]), f"- {rows[0]}", *(f"  {row}" for row in rows[1:])]
+    return [*lines, *_wrapped(_ANSWERED[0 if lang == "zh" else 1])] if answered else lines
 
 
 def _wrapped(text: str) -> list[str]:

@@ -25,6 +25,8 @@ in both languages, are in marketplace.problems.
 
 from typing import ClassVar
 
+from catalog.fetch_words import in_chinese
+
 
 class CatalogError(Exception):
     """Root of all refusals of the catalogue; `facts` are the values for the message."""
@@ -115,9 +117,12 @@ class FetchError(CatalogError):
 
 
 class SourceUnreachable(FetchError):
-    """The source did not answer. Facts: source, why."""
+    """The source did not answer. Facts: source, why, why_zh."""
 
     code = "source-unreachable"
+
+    def __init__(self, *, why: str, **facts: object) -> None:
+        super().__init__(**{"why": why, "why_zh": in_chinese(why), **facts})
 
 
 class SourceMissing(FetchError):
@@ -133,6 +138,9 @@ class DigestMismatch(FetchError):
 
 
 class ArchiveInvalid(FetchError):
-    """An archive is broken or is not what it declares. Facts: source, why."""
+    """An archive is broken or is not what it declares. Facts: source, why, why_zh."""
 
     code = "archive-invalid"
+
+    def __init__(self, *, why: str, **facts: object) -> None:
+        super().__init__(**{"why": why, "why_zh": in_chinese(why), **facts})

@@ -153,18 +153,33 @@ def _known() -> dict[str, str]:
 
 
 def nearest(name: str) -> str:
-    """The SPDX id that looks most like a name, "" when none does."""
-    wanted = re.sub(r"[\s_]+", "-", name.strip().lower())
+    """The SPDX id that a name is a misspelling of, "" when it is none: then it is a licence of its own."""
+    wanted = _bare(name)
     wanted = {
         "apache": "apache-2.0",
         "bsd": "bsd-3-clause",
+        "bsd3": "bsd-3-clause",
         "gpl": "gpl-3.0-only",
-        "gplv3": "gpl-3.0-only",
+        "gpl2": "gpl-2.0-only",
+        "gpl3": "gpl-3.0-only",
+        "agpl3": "agpl-3.0-only",
         "cc-by": "cc-by-4.0",
         "cc-by-nc": "cc-by-nc-4.0",
     }.get(wanted, wanted)
-    found = difflib.get_close_matches(wanted, _known(), 1, 0.7)
-    return _known()[found[0]] if found else ""
+    found = difflib.get_close_matches(wanted, _by_bare_name(), 1, 0.8)
+    return _by_bare_name()[found[0]] if found else ""
+
+
+def _bare(name: str) -> str:
+    """A name without what any licence might be called: "Foo License v1.0" is no nearer to another for it."""
+    plain = re.sub(r"[\s_]+", "-", name.strip().lower())
+    plain = re.sub(r"(^|-)(?:licen[cs]e|version|the)(?=-|$)", r"\1", plain)
+    return re.sub(r"-+", "-", re.sub(r"(^|-|[a-z])v(?=\d)", r"\1", plain)).strip("-")
+
+
+@functools.cache
+def _by_bare_name() -> dict[str, str]:
+    return {_bare(id): id for id in reversed(_known().values()) if not id.startswith("LicenseRef-")}
 
 
 def _terms(ids: list[str], choices: bool) -> frozenset[Term]:
@@ -233,8 +248,8 @@ def check(
     return [row.to_json() for row in rows]
 
 
-def _row(verdict: Verdict, code: str, path: str = "", **facts: Any) -> Row:
-    return Row("licence", verdict, code, path, facts)
+def _row(verdict: Verdict, code: str, **facts: Any) -> Row:
+    return Row("licence", verdict, code, facts=facts)
 
 
 def _titles(part: str) -> dict[str, str]:
@@ -293,7 +308,8 @@ def _texts(folder: str, paths: list[str], known: dict[str, Licence]) -> list[Row
             found = told_by(file.read(LONGEST_TEXT).decode("utf-8", "replace"))
         if found and _family(found) not in named:
             stated = ", ".join(dict.fromkeys(licence.expression for licence in known.values()))
-            return [_row(Verdict.failed, "licence-text-differs", path, found=found, stated=stated)]
+            facts = {"path": path, "found": found, "stated": stated}
+            return [Row("licence", Verdict.failed, "licence-text-differs", path, facts)]
     return []
 
 

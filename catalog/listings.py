@@ -18,9 +18,10 @@ from catalog.models import (
     Vendor,
     VendorMember,
     Version,
+    VersionEvent,
     VersionState,
 )
-from catalog.review import number_of
+from catalog.offered import is_refused, meant, number_of
 from catalog.search import Page, search_listings
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "find_version",
     "get_listing",
     "get_version",
+    "get_visible_listing",
     "is_member",
     "publish_version",
     "require_ready",
@@ -112,6 +114,8 @@ def publish_version(
         Artifact(version_id=version.id, path=a["path"], sha256=a["sha256"], size=a["size"])
         for a in manifest["artifacts"]
     )
+    if state != VersionState.draft:
+        db.add(VersionEvent(version_id=version.id, before=VersionState.draft, after=state))
     search.refresh(db, listing)
     return version
 
@@ -157,6 +161,16 @@ def get_listing(db: Session, name: str) -> Listing:
     return listing
 
 
+def get_visible_listing(
+    db: Session, name: str, asker: UUID | None = None, *, all_states: bool = False
+) -> Listing:
+    """The listing called vendor/name if the asker may know of one of its versions; raises UnknownListing."""
+    listing = get_listing(db, name)
+    if not visible_versions(db, listing, asker, all_states=all_states):
+        raise UnknownListing(name=name, near=_near(db, name))
+    return listing
+
+
 def _near(db: Session, name: str) -> list[str]:
     """Up to three names that look like this one, by the whole name or its second half."""
     names = search.names_like(db, name)
@@ -177,16 +191,17 @@ def versions_of(db: Session, listing: Listing) -> list[Version]:
 
 
 def current_version(db: Session, listing: Listing) -> Version:
-    """The newest version that is on the shelf; raises UnknownVersion, or UnknownListing if none ever was."""
-    rows = db.exec(
-        select(Version).where(Version.listing_id == listing.id, Version.state == VersionState.listed)
-    )
-    newest = max(rows, key=lambda v: number_of(v.number), default=None)
-    if newest is None and not visible_versions(db, listing):
+    """What the listing's name means to everybody; raises UnknownVersion, or UnknownListing if none ever was.
+
+    The newest that is offered, else one that is deprecated, else one that newer rules refuse.
+    """
+    rows = visible_versions(db, listing)
+    found = meant(rows)
+    if not rows:
         raise UnknownListing(name=listing.name, near=[])  # of drafts nobody is told
-    if newest is None:
+    if found is None:
         raise UnknownVersion(name=listing.name, version="")
-    return newest
+    return found
 
 
 def get_version(
@@ -194,9 +209,10 @@ def get_version(
 ) -> tuple[Listing, Version]:
     """What vendor/name[@version] names to an account, or to anybody; raises UnknownListing, UnknownVersion.
 
-    Without a number the newest listed version, and where none is listed the newest that the asker made, or
-    makes with others of its vendor, once its checks have passed. With a number any version that was ever
-    listed; one that was not is for those alone, and with `all_states` for everybody.
+    Without a number the newest that is offered, else one that is deprecated; where there is neither, the
+    newest that the asker made, or makes with others of its vendor, once its checks have passed; else what
+    newer rules refuse. With a number any version that was ever listed; one that was not is for those alone,
+    and with `all_states` for everybody.
     """
     name, at, number = reference.partition("@")
     listing = get_listing(db, name)
@@ -206,8 +222,10 @@ def get_version(
     if at:
         found = next((row for row in rows if row.number == number), None)
     else:
-        own = (row for row in rows if row.check_state == CheckState.passed and row.state in OWN)
-        found = next((row for row in rows if row.state == VersionState.listed), None) or next(own, None)
+        found = meant(rows)
+        if found is None or is_refused(found):
+            own = (row for row in rows if row.check_state == CheckState.passed and row.state in OWN)
+            found = next(own, found)
     if found is None:
         raise UnknownVersion(name=name, version=number)
     return listing, found

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from sqlalchemy import JSON, BigInteger, MetaData, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Index, MetaData, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from catalog.scan import Verdict as Verdict  # part of the tables' words; it lies where a child loads little
@@ -89,6 +89,7 @@ class Vendor(CatalogTable, table=True):
     domain: str = ""  # that the name was proved by
     proof: str = ""  # dns | file | operator
     proved: datetime | None = None
+    withdrawn: bool = False  # an operator took its proof back: its owners may not prove it by themselves
     created: datetime = Field(default_factory=utcnow)
 
 
@@ -108,6 +109,7 @@ class Listing(CatalogTable, table=True):
     """One offer on the shelf: what people browse and search."""
 
     __tablename__ = "listing"
+    __table_args__ = (Index("ix_listing_created_name", "created", "name"),)
     id: UUID = Field(default_factory=uuid4, primary_key=True)
     name: str = Field(unique=True, max_length=130)  # vendor/name
     vendor_id: UUID = Field(foreign_key="vendor.id")
@@ -130,11 +132,16 @@ class Version(CatalogTable, table=True):
     """One immutable state of a listing: a manifest over files named by their sha256."""
 
     __tablename__ = "version"
-    __table_args__ = (UniqueConstraint("listing_id", "number"),)
+    __table_args__ = (
+        UniqueConstraint("listing_id", "number"),
+        # Nearly all versions are listed: without statistics SQLite would look for a listing's by their state.
+        Index("ix_version_listing_id_state", "listing_id", "state"),
+        Index("ix_version_state_created", "state", "created"),
+    )
     id: UUID = Field(default_factory=uuid4, primary_key=True)
-    listing_id: UUID = Field(foreign_key="listing.id", index=True)
+    listing_id: UUID = Field(foreign_key="listing.id")
     number: str = Field(max_length=32)  # 1.0.0
-    state: str = Field(default=VersionState.draft, index=True)
+    state: str = VersionState.draft
     manifest: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     digest: str = Field(index=True)  # sha256:… of the canonical manifest
     size: int = Field(sa_type=BigInteger)  # bytes of all files

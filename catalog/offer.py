@@ -307,6 +307,12 @@ def _text(content: bytes, place: str) -> str:
         raise InvalidManifest(path=place, why="not UTF-8 text", why_zh="不是 UTF-8 文本") from None
 
 
+def inlined(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A request with the bytes of its files; raises InvalidManifest."""
+    found: dict[str, Any] = _inline(request, folder, "examples", set())
+    return found
+
+
 def _inline(value: Any, folder: Path, place: str, taken: set[str]) -> Any:
     """Put the bytes of {"$file": path} in its place as {"base64": …}."""
     if isinstance(value, list):

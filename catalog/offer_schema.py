@@ -5,7 +5,7 @@ Strict on purpose: a field that nobody knows is refused with the name that was p
 
 import difflib
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from catalog import taxonomy
+from catalog import first_examples, taxonomy
 from catalog.errors import InvalidManifest, UnknownTask
 from catalog.manifest import NAME, NUMBER, InnerPath, ManifestArtifact
 from catalog.plain_yaml import Lines, place_of
@@ -74,6 +74,14 @@ def _vertical(name: str) -> str:
     return name
 
 
+def _device(name: str) -> str:
+    if name not in taxonomy.DEVICES:
+        near = difflib.get_close_matches(name, taxonomy.DEVICES, 2, 0.5)
+        known = ", ".join(near or taxonomy.DEVICES)
+        raise Said(f"{name} is not a device; known: {known}", f"没有 {name} 这种设备；可用：{known}")
+    return name
+
+
 def bytes_of(value: Any) -> Any:
     """`300 MB` as a number of bytes; what is no text is left to the model."""
     if not isinstance(value, str):
@@ -103,6 +111,7 @@ Dimension = Annotated[
     Any, BeforeValidator(_dimension), WithJsonSchema({"type": ["integer", "string", "null"]})
 ]
 Role = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+Device = Annotated[Line, AfterValidator(_device), Field(json_schema_extra={"enum": list(taxonomy.DEVICES)})]
 Licence = Annotated[Line, Field(max_length=200)]
 
 
@@ -151,7 +160,7 @@ class Needs(_Strict):
     """What a machine must have."""
 
     memory: Bytes | None = None
-    devices: list[Line] = Field(default_factory=lambda: ["cpu"], min_length=1, max_length=20)
+    devices: list[Device] = Field(default_factory=lambda: ["cpu"], min_length=1, max_length=20)
 
 
 class Price(_Strict):
@@ -193,9 +202,15 @@ class ExampleTitle(_Strict):
 class Example(_Strict):
     """A body of /predict, and what must be true of its answer."""
 
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [first_examples.template(task) for task in first_examples.TEMPLATES]},
+    )
+
     title: ExampleTitle
     request: dict[str, Any] = Field(min_length=1, description="{$file: path} stands for a file's bytes")
-    expect: Any = None
+    expect: Any = Field(None, description=first_examples.MATCHERS["en"])
 
 
 class Card(_Strict):
@@ -333,10 +348,12 @@ def _words(error: dict[str, Any], path: tuple[int | str, ...]) -> tuple[str, str
     if isinstance(said, ValueError):
         return str(said), _VALUE_ERRORS.get(str(said), str(said))
     if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(path[-1]) if path else "", _known_fields(), 1, 0.6)
+        known = _fields_at(path[:-1])
+        near = difflib.get_close_matches(str(path[-1]) if path else "", known, 1, 0.6)
         if near:
             return f"there is no such field; {near[0]} is meant?", f"没有这个字段，是指 {near[0]} 吗"
-        return "there is no such field", "没有这个字段"
+        here = ", ".join(known)
+        return f"there is no such field; known here: {here}", f"没有这个字段；这里可用：{here}"
     if error["type"] == "string_pattern_mismatch":
         named = [str(part) for part in path if part in _FIELDS]
         return _FIELDS[named[-1]] if named else ("has another form", "写法不对")
@@ -344,6 +361,17 @@ def _words(error: dict[str, Any], path: tuple[int | str, ...]) -> tuple[str, str
     return en.format_map(context), zh.format_map(context)
 
 
-def _known_fields() -> list[str]:
-    models = (MarketYaml, Title, Licences, Needs, Price, Claims, Accuracy, Example, Signature, Tensor)
-    return [field.alias or name for model in models for name, field in model.model_fields.items()]
+def _fields_at(path: tuple[int | str, ...]) -> list[str]:
+    """The fields that the sheet knows at a place."""
+    model: type[BaseModel] = MarketYaml
+    for part in path:
+        if isinstance(part, str):
+            inner = next((f for n, f in model.model_fields.items() if part in (n, f.alias)), None)
+            model = _model_in(inner.annotation if inner else None) or model
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model_in, get_args(annotation))), None)

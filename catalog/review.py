@@ -1,8 +1,9 @@
 """The life of a version: draft → submitted → listed or rejected → deprecated or yanked.
 
 Every change is an event with who and why. A version's files and words are fixed from the moment that it is
-submitted; before that the same number may be published again. A yanked version stays what it is for those
-who have it, and is offered to nobody; a deprecated one is offered with a warning.
+submitted; before that the same number may be published again. A deprecated version is searched for no more,
+and given with a warning; a yanked one stays what it is for those who have it, and is offered to nobody. A
+change is decided on the row as it is once it is locked, not as it was when somebody read it.
 """
 
 from collections.abc import Sequence
@@ -10,11 +11,22 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy.exc import InvalidRequestError
 from sqlmodel import Session, col, select
 
 from catalog import search_index
-from catalog.errors import CatalogError, VersionStateRefused
-from catalog.models import CheckState, Finding, Listing, Vendor, Version, VersionEvent, VersionState
+from catalog.errors import CatalogError, UnknownVersion, VersionStateRefused
+from catalog.models import (
+    CheckState,
+    Finding,
+    Listing,
+    Vendor,
+    VendorMember,
+    Version,
+    VersionEvent,
+    VersionState,
+)
+from catalog.offered import SHOWN, newest, offered
 from catalog.vendors import require_proved
 
 S = VersionState
@@ -62,23 +74,37 @@ FINDINGS = {
 def change(db: Session, version: Version, after: VersionState, *, by: UUID | None, why: str = "") -> None:
     """Bring a version to another state and write it down; the caller commits.
 
-    Raises VersionStateRefused when this state may not follow, or its checks have not passed, and
-    VendorUnproved when nobody proved its vendor's name.
+    Raises VersionStateRefused when this state may not follow, or its checks have not passed,
+    VendorUnproved when nobody proved its vendor's name, and UnknownVersion when it was removed meanwhile.
     """
+    lock(db, version)
     if after not in ALLOWED[version.state]:
         raise VersionStateRefused(number=version.number, state=version.state, wanted=after)
     if after in (S.submitted, S.listed) and version.check_state != CheckState.passed:
         raise VersionStateRefused(number=version.number, state="unchecked", wanted=after)
-    before = version.state
-    if before in (S.draft, S.submitted) and after in (S.submitted, S.listed):
+    if after in (S.submitted, S.listed):
         require_proved(_vendor_of(db, version))
+    before = version.state
     db.add(VersionEvent(version_id=version.id, before=before, after=after, by=by, why=why.strip()[:WHY]))
     version.state = after
     db.add(version)
     db.flush()
     if S.listed in (before, after):
-        _write_words(db, version.listing_id)
+        write_words(db, version.listing_id)
     db.flush()
+
+
+def lock(db: Session, version: Version) -> None:
+    """Read a version as it is now, and keep others from changing it until the commit.
+
+    Raises UnknownVersion when it was removed meanwhile.
+    """
+    listing = db.get(Listing, version.listing_id)
+    name, number = listing.name if listing else "", version.number
+    try:
+        db.refresh(version, with_for_update=True)
+    except InvalidRequestError:
+        raise UnknownVersion(name=name, version=number) from None
 
 
 def _vendor_of(db: Session, version: Version) -> Vendor:
@@ -88,8 +114,9 @@ def _vendor_of(db: Session, version: Version) -> Vendor:
 
 def approve(db: Session, version: Version, *, by: UUID, why: str = "") -> None:
     """List a submitted version; its words become its listing's."""
-    version.reviewed = True
     change(db, version, S.listed, by=by, why=why)
+    version.reviewed = True
+    db.flush()
 
 
 def reject(
@@ -112,6 +139,23 @@ def events_of(db: Session, version: Version) -> list[VersionEvent]:
     return list(db.exec(found))
 
 
+def taken_off_by_operator(db: Session, version: Version) -> bool:
+    """Whether somebody who does not act for its vendor took it off the shelf since it was last listed.
+
+    What was noted without changing the state, as checks that came again, is nobody's decision.
+    """
+    listing = db.get_one(Listing, version.listing_id)
+    members = set(db.exec(select(VendorMember.account_id).where(VendorMember.vendor_id == listing.vendor_id)))
+    for event in reversed(events_of(db, version)):
+        if event.before == event.after:
+            continue
+        if event.after == S.listed:
+            break
+        if event.before in SHOWN and event.by not in members:
+            return True
+    return False
+
+
 def findings_of(db: Session, version: Version) -> list[Finding]:
     """What operators found in it."""
     return list(db.exec(select(Finding).where(Finding.version_id == version.id).order_by(col(Finding.at))))
@@ -130,28 +174,23 @@ WORDS = (
     "gated",
     "price",
 )
-"""Columns of a listing that its newest listed version decides; they stand in `Version.offer` until then."""
+"""Columns of a listing that its newest offered version decides; they stand in `Version.offer` until then."""
 
 
-def _write_words(db: Session, listing_id: UUID) -> None:
-    """Give a listing the words of its newest listed version; it keeps what it has when none is listed."""
+def write_words(db: Session, listing_id: UUID) -> None:
+    """Give a listing the words of its newest offered version, and the index what follows from it.
+
+    It keeps the words that it has when none is offered; the caller commits.
+    """
     listing = db.get(Listing, listing_id)
     if listing is None:
         raise LookupError(f"version without its listing {listing_id}")
-    rows = db.exec(select(Version).where(Version.listing_id == listing_id, Version.state == S.listed))
-    newest = max(rows, key=lambda row: number_of(row.number), default=None)
-    if newest is None:
-        search_index.refresh(db, listing)
-        return
-    words: dict[str, Any] = newest.offer
+    found = newest(db.exec(select(Version).where(Version.listing_id == listing_id, offered())))
+    words: dict[str, Any] = found.offer if found else {}
     for name in WORDS:
         if name in words:
             setattr(listing, name, words[name])
-    listing.task = str(newest.manifest.get("task", listing.task))
+    if found:
+        listing.task = str(found.manifest.get("task", listing.task))
     db.add(listing)
     search_index.refresh(db, listing)
-
-
-def number_of(number: str) -> tuple[int, ...]:
-    """A version's number as it is compared."""
-    return tuple(int(part) for part in number.split("."))

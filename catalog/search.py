@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, select
 
 from catalog import (
@@ -20,7 +20,7 @@ from catalog import (
     search_typos,
     search_words,
 )
-from catalog.models import Listing, Vendor, Version, VersionState
+from catalog.models import Listing, Vendor, Version
 from catalog.search_facets import FACETS
 from catalog.search_index import refresh, remove
 from catalog.search_keeping import kept
@@ -104,6 +104,7 @@ class Card:
     vendor_zh: str
     vendor_en: str
     verified: bool
+    domain: str  # that the vendor's name was proved by
 
 
 def search_listings(
@@ -224,6 +225,7 @@ _CARDS: Any = (
         Vendor.title_zh,
         Vendor.title_en,
         Vendor.verified,
+        Vendor.domain,
     )
     .join(SearchEntry, col(SearchEntry.id) == SearchSource.id)
     .join(Listing, col(Listing.id) == SearchSource.listing_id)
@@ -244,12 +246,6 @@ def listings_at(db: Session, ids: list[int]) -> list[Listing]:
     )
     by_place: dict[int, Listing] = {row[0]: row[1] for row in found}
     return [by_place[id] for id in ids if id in by_place]
-
-
-def is_on_shelf() -> ColumnElement[bool]:
-    """Listings that have a version which people can have."""
-    listed = and_(col(Version.listing_id) == Listing.id, col(Version.state) == VersionState.listed)
-    return select(col(Version.id)).where(listed).exists()
 
 
 # What else is asked of the index

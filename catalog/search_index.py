@@ -19,7 +19,8 @@ from sqlalchemy import bindparam, func, text
 from sqlmodel import Session, col, select
 
 from catalog import search_engine, search_facets, search_typos, search_words
-from catalog.models import Listing, Rating, Version, VersionState
+from catalog.models import Listing, Rating, Version
+from catalog.offered import offered
 from catalog.search_tables import SearchEntry, SearchSource, SearchState
 
 VERSION = "2"
@@ -158,9 +159,7 @@ def rebuild(db: Session) -> None:
 def documents_of(db: Session, listings: Sequence[Listing]) -> Iterable[Document]:
     """The documents of those that are on the shelf."""
     ids = [listing.id for listing in listings]
-    listed = select(Version).where(
-        col(Version.listing_id).in_(ids), col(Version.state) == VersionState.listed
-    )
+    listed = select(Version).where(col(Version.listing_id).in_(ids), offered())
     newest: dict[UUID, Version] = {}
     for version in db.exec(listed):
         held = newest.get(version.listing_id)

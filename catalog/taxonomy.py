@@ -114,6 +114,12 @@ TASKS = _table(
     Term("tensors", "通用张量", "Tensors", ("onnx", "generic")),
 )
 
+DEVICES = (
+    *("cpu", "x86-64", "x86-64-vnni", "arm64", "openvino", "cuda", "tensorrt", "directml", "cann"),
+    *("migraphx", "qnn", "rknn", "android", "ios", "browser-wasm", "browser-webgpu"),
+)
+"""What a model may say that it needs: the ids of what models can be made to run on."""
+
 VERTICALS = _table(
     Term("technology", "信息技术", "Technology"),
     Term("finance_and_business", "金融与商务", "Finance and Business", ("财务", "会计", "发票")),

@@ -1,7 +1,9 @@
 """Vendors: who publishes under a name, who may act for them, and how a name is proved.
 
 A name is proved by a record in the DNS of a domain, by a file on its web site, or by an operator who vouches
-for it. Until then its vendor may have versions checked, and not listed.
+for it. Until then its vendor may have versions checked, and not listed. A domain says no more than who
+governs it, so it is told wherever a name is said to be proved; where an operator took a proof back, only an
+operator opens the way to another one.
 """
 
 import re
@@ -71,6 +73,12 @@ class VendorUnproved(CatalogError):
     """The vendor's name is not proved, so nothing of it is listed. Facts: vendor."""
 
     code = "vendor-unproved"
+
+
+class ProofWithdrawn(CatalogError):
+    """An operator took the proof of the name back, and has not allowed another one. Facts: vendor."""
+
+    code = "proof-withdrawn"
 
 
 @dataclass(frozen=True)
@@ -229,13 +237,27 @@ def require_proved(vendor: Vendor) -> None:
         raise VendorUnproved(vendor=vendor.name)
 
 
+def require_provable(vendor: Vendor) -> None:
+    """Refuse with ProofWithdrawn to let a vendor prove again what an operator took back."""
+    if vendor.withdrawn:
+        raise ProofWithdrawn(vendor=vendor.name)
+
+
 def mark_proved(db: Session, vendor: Vendor, proof: str, domain: str = "") -> None:
     """Note how a name was proved: dns, file or operator."""
     vendor.verified, vendor.proof, vendor.domain, vendor.proved = True, proof, domain, utcnow()
+    vendor.withdrawn = False
     db.add(vendor)
 
 
 def mark_unproved(db: Session, vendor: Vendor) -> None:
-    """Take a proof back; what is listed stays."""
+    """Take a proof back; what is listed stays, and its owners may not prove the name by themselves."""
     vendor.verified, vendor.proof, vendor.domain, vendor.proved = False, "", "", None
+    vendor.withdrawn = True
+    db.add(vendor)
+
+
+def allow_proof(db: Session, vendor: Vendor) -> None:
+    """Let a vendor whose proof was taken back prove its name again."""
+    vendor.withdrawn = False
     db.add(vendor)

@@ -168,6 +168,16 @@ def _advance(view: StepView, event: DeploymentEvent) -> StepView:
     return StepView(event.name, event.state, view.started, seconds, event.detail)
 
 
+def has_lived(db: Session, deployment: Deployment) -> bool:
+    """Whether it ever served."""
+    lived = select(DeploymentEvent.id).where(
+        DeploymentEvent.deployment_id == deployment.id,
+        DeploymentEvent.kind == "state",
+        DeploymentEvent.name == DeploymentState.live,
+    )
+    return db.exec(lived).first() is not None
+
+
 def remove_deployment(db: Session, deployment: Deployment) -> None:
     """Forget a deployment that rests, with its history; raises InvalidState for any other."""
     if deployment.state not in RESTING:

@@ -13,7 +13,8 @@ An expectation is JSON that says as much as must be true and no more:
 - anything else: equal, where true is not 1
 
 Matchers may be combined in one object. Mismatches are told in signs, so that they need no translation:
-`results[0].score: 0.31 < 0.8`; ∅ is a value that is not there.
+`results[0].score: 0.31 < 0.8`. `label: ∅, {"results": …}` is a key that is not there, and what is there; of
+numbers that are nearly equal the matcher that would hold is told: `0.97 ≠ 0.9701 → {"$near": …}`.
 """
 
 import json
@@ -21,7 +22,10 @@ import math
 from collections.abc import Callable
 
 Mismatches = list[str]
-_SHOWN = 120
+_SHOWN = 120  # characters of a value
+CLOSE = 0.01
+"""Share of a number within which another is taken for the same, rounded."""
+LARGEST = 1e300
 
 
 def check(answer: object, expect: object, path: str = "") -> Mismatches:
@@ -34,19 +38,31 @@ def check(answer: object, expect: object, path: str = "") -> Mismatches:
         return _list(answer, expect, path)
     if _equal(answer, expect):
         return []
-    return [_say(path, f"{_show(answer)} ≠ {_show(expect)}")]
+    return [_say(path, f"{_show(answer)} ≠ {_show(expect)}{_hint(answer, expect)}")]
+
+
+def _hint(answer: object, expect: object) -> str:
+    """The matcher by which a number that is nearly right would be right, "" for all else."""
+    here, there = _number(answer), _number(expect)
+    if here is None or there is None or max(abs(here), abs(there)) > LARGEST:
+        return ""
+    away = abs(here - there)
+    if not 0 < away <= CLOSE * max(abs(here), abs(there)):
+        return ""
+    power = math.ceil(math.log10(away))
+    room = next(room for room in (float(f"1e{power}"), float(f"1e{power + 1}")) if away <= room)
+    return f" → {_show({'$near': expect, '$abs': room})}"
 
 
 def _object(answer: object, expect: dict[str, object], path: str) -> Mismatches:
     if not isinstance(answer, dict):
         return [_say(path, f"{_show(answer)} ≠ {_show(expect)}")]
     found: Mismatches = []
+    if missing := [f"{path}.{key}" if path else str(key) for key in expect if key not in answer]:
+        found.append(_say(_cut(", ".join(missing)), f"∅, {_show(answer)}"))
     for key, wanted in expect.items():
-        inner = f"{path}.{key}" if path else str(key)
         if key in answer:
-            found += check(answer[key], wanted, inner)
-        else:
-            found.append(_say(inner, f"∅ ≠ {_show(wanted)}"))
+            found += check(answer[key], wanted, f"{path}.{key}" if path else str(key))
     return found
 
 
@@ -136,10 +152,13 @@ _MATCHERS: dict[str, Callable[[object, object, str], Mismatches]] = {
 
 
 def _number(value: object) -> float | int | None:
-    """The value as a number to compare with; true, false and NaN are none."""
+    """The value as a number to compare with; true, false, NaN and integers beyond all floats are none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return None if math.isnan(value) else value
+    try:
+        return None if math.isnan(value) else value
+    except OverflowError:
+        return None
 
 
 def _equal(one: object, other: object) -> bool:
@@ -158,5 +177,8 @@ def _say(path: str, text: str) -> str:
 
 
 def _show(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=repr)
+    return _cut(json.dumps(value, ensure_ascii=False, default=repr))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

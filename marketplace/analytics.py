@@ -17,7 +17,7 @@ from sqlalchemy import Engine, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlmodel import Session, col, select
 
-from catalog.models import Listing, ListingDay, Rating
+from catalog.models import Listing, ListingDay, Rating, VendorMember
 from deployer.models import Deployment
 from marketplace.audit import AuditAction
 from marketplace.db import transaction
@@ -144,17 +144,19 @@ def report(db: Session, listing: Listing, *, days: int = DAYS) -> Report:
 
 
 def reports(db: Session, listings: Iterable[Listing], *, days: int = DAYS) -> dict[str, Report]:
-    """The last days of several listings, by name."""
+    """The last days of several listings, by name, without what their vendors' own members deploy and call."""
     rows = list(listings)
     last = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     since = last - timedelta(days=days - 1)
     names = [f"{since + timedelta(days=n):%Y-%m-%d}" for n in range(days)]
     views = _views(db, [row.id for row in rows], names[0])
     began = _began(db, {row.name for row in rows})
-    calls = _calls(db, began, since)
+    members = _members(db, rows)
+    counted = {one for one in began if one.listing in members and one.by not in members[one.listing]}
+    calls = _calls(db, began, counted, since)
     ratings = _ratings(db, [row.id for row in rows], since)
     deployed: Counter[tuple[str, str]] = Counter(
-        (one.listing, f"{one.at:%Y-%m-%d}") for one in began if one.wanted and one.at >= since
+        (one.listing, f"{one.at:%Y-%m-%d}") for one in counted if one.at >= since
     )
     return {
         row.name: Report(
@@ -196,8 +198,7 @@ class _Began:
     name: str
     listing: str
     at: datetime
-    wanted: bool
-    """Whether it is one of the listings that were asked for."""
+    by: UUID | None
 
 
 def _began(db: Session, names: set[str]) -> list[_Began]:
@@ -205,26 +206,36 @@ def _began(db: Session, names: set[str]) -> list[_Began]:
 
     Deployments that were removed are known from the audit log; those older than the log from their row.
     """
-    found = [
-        _Began(event.subject, str(event.facts.get("listing", "")), _utc(event.at), False)
-        for event in db.exec(
-            select(AuditEvent)
-            .where(AuditEvent.action == AuditAction.begin_deployment)
-            .order_by(col(AuditEvent.id))
-        )
-        if event.facts.get("listing")  # begun again, it stands for what it stood for
-    ]
-    logged = {one.name for one in found}
-    rows = db.exec(select(Deployment.name, Deployment.listing, Deployment.created))
-    found += [_Began(name, listing, _utc(at), False) for name, listing, at in rows if name not in logged]
-    touched = {one.name for one in found if one.listing in names}
-    return sorted(
-        (_Began(one.name, one.listing, one.at, one.listing in names) for one in found if one.name in touched),
-        key=lambda one: one.at,
+    of_listing = col(AuditEvent.facts)["listing"].as_string()  # null where one was begun again: it stays
+    began = AuditEvent.action == AuditAction.begin_deployment
+    touched = set(db.exec(select(AuditEvent.subject).where(began, of_listing.in_(names)).distinct()))
+    rows = list(db.exec(select(Deployment).where(col(Deployment.listing).in_(names))))
+    touched |= {row.name for row in rows}
+    events = db.exec(
+        select(AuditEvent)
+        .where(began, of_listing.is_not(None), col(AuditEvent.subject).in_(touched))
+        .order_by(col(AuditEvent.id))
     )
+    found = [_Began(e.subject, str(e.facts["listing"]), _utc(e.at), e.account_id) for e in events]
+    logged = {one.name for one in found}
+    found += [
+        _Began(row.name, row.listing, _utc(row.created), row.owner) for row in rows if row.name not in logged
+    ]
+    return sorted(found, key=lambda one: one.at)
 
 
-def _calls(db: Session, began: list[_Began], since: datetime) -> dict[tuple[str, str], tuple[int, int]]:
+def _members(db: Session, listings: list[Listing]) -> dict[str, set[UUID]]:
+    """Who acts for the vendor of each listing, by its name."""
+    found: dict[UUID, set[UUID]] = defaultdict(set)
+    vendors = {row.vendor_id for row in listings}
+    for member in db.exec(select(VendorMember).where(col(VendorMember.vendor_id).in_(vendors))):
+        found[member.vendor_id].add(member.account_id)
+    return {row.name: found[row.vendor_id] for row in listings}
+
+
+def _calls(
+    db: Session, began: list[_Began], counted: set[_Began], since: datetime
+) -> dict[tuple[str, str], tuple[int, int]]:
     """Requests and errors by listing and day; a name may have stood for one listing and then another."""
     lives: dict[str, list[_Began]] = defaultdict(list)
     for one in began:
@@ -238,7 +249,7 @@ def _calls(db: Session, began: list[_Began], since: datetime) -> dict[tuple[str,
     for name, at, requests, errors in rows:
         before = [one for one in lives[name] if one.at <= _utc(at)]
         life = before[-1] if before else lives[name][0]
-        if life.wanted:
+        if life in counted:
             key = life.listing, f"{_utc(at):%Y-%m-%d}"
             sums[key] = sums[key][0] + requests, sums[key][1] + errors
     return sums

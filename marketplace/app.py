@@ -54,7 +54,7 @@ from marketplace.auth import (
     authorize,
     note_use,
     provide_viewer,
-    refuse_foreign,
+    refuse_unsound,
     require_permissions,
 )
 from marketplace.db import migrate, open_engine, read_session, transaction, write_session
@@ -178,7 +178,7 @@ def create_app(services: Services) -> Litestar:
             "viewer": Provide(provide_viewer),
         },
         guards=[authorize],
-        before_request=refuse_foreign,
+        before_request=refuse_unsound,
         after_response=note_use,
         lifespan=[_lifespan],
         state=State({"services": services}),
@@ -215,6 +215,7 @@ def _no_default_logging(config: AppConfig) -> AppConfig:
 async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     services: Services = app.state.services
     supervision.clear_leftovers(services)
+    checking.clear_leftovers(services)
     workflows.launch(services)
     await sync_to_thread(optimizing.launch, services)  # DBOS opens no queue on an event loop
     await sync_to_thread(packaging.launch, services)

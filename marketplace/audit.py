@@ -30,10 +30,13 @@ class AuditAction(StrEnum):
     stop_deployment = "deployment:stop"
     begin_import = "import:begin"
     cancel_import = "import:cancel"
+    remove_import = "import:remove"
+    retry_import = "import:retry"
     create_key = "key:create"
     create_link = "login-link:create"
     create_mirror = "mirror:create"
     remove_mirror = "mirror:remove"
+    run_mirror = "mirror:run"
     begin_optimization = "optimization:begin"
     begin_package = "package:begin"
     change_password = "password:change"  # noqa: S105  # the name of an action
@@ -49,6 +52,7 @@ class AuditAction(StrEnum):
     revoke_token = "token:revoke"  # noqa: S105  # the name of an action
     remove_member = "vendor-member:remove"
     set_member = "vendor-member:set"
+    allow_proof = "vendor:allow-proof"
     change_vendor = "vendor:change"
     create_vendor = "vendor:create"
     prove_vendor = "vendor:prove"

@@ -16,7 +16,7 @@ from sqlmodel import Session
 
 from marketplace import accounts
 from marketplace.db import read_session
-from marketplace.errors import ForeignRequest, NotAllowed, SignInNeeded
+from marketplace.errors import ForeignRequest, InvalidRequest, NotAllowed, SignInNeeded
 from marketplace.i18n import negotiate
 from marketplace.models import Account
 from marketplace.people_errors import KeyRefused, SessionNeeded, TokenTooNarrow
@@ -191,8 +191,16 @@ async def note_use(request: AnyRequest) -> None:
         await sync_to_thread(accounts.mark_used, request.app.state.services.engine, key_id)
 
 
+def refuse_unsound(request: AnyRequest) -> None:
+    """Refuse what no handler is to see (a before-request hook): InvalidRequest and ForeignRequest."""
+    # No name or word holds it, and PostgreSQL takes no text that does.
+    if "\0" in request.scope["path"] or b"%00" in request.scope["query_string"]:
+        raise InvalidRequest(why="NUL")
+    refuse_foreign(request)
+
+
 def refuse_foreign(request: AnyRequest) -> None:
-    """Refuse a change that another site made a signed-in browser send (a before-request hook).
+    """Refuse a change that another site made a signed-in browser send.
 
     Browsers say where a request comes from (Sec-Fetch-Site, else Origin); clients with a key send
     neither and are not concerned, since no browser adds the key by itself. Signing in counts as a change

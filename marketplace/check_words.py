@@ -108,7 +108,7 @@ WORDS: dict[str, Words] = {
     "file-pickle": Words(
         422,
         _("A pickle, which runs code when it is loaded"),
-        _("{path} is of a form that pickle loads: {names}."),
+        _("{path} is loaded by pickle, whatever its name says ({names})."),
         _("Save the weights as safetensors or export the model to ONNX, and publish that."),
     ),
     "file-keras": Words(

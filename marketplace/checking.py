@@ -2,8 +2,9 @@
 
 The rows of a draft are written one after another, so that people see them come. A killed shop begins the job
 anew; one whose version was replaced or withdrawn meanwhile ends. What failed leaves no file behind; what
-passed enters the store, is signed, and comes to the state that was wanted. Versions on the shelf that older
-rules let through are looked at again, one at a time, and keep their table until the new one is whole.
+passed enters the store, is signed, and comes to the state that was wanted. What older rules let through, and
+is submitted or on the shelf, is looked at again, one version at a time, and keeps its table until the new one
+is whole.
 """
 
 import contextlib
@@ -20,9 +21,10 @@ from uuid import UUID
 from dbos import DBOS, SetWorkflowID
 from sqlmodel import Session, col, select
 
-from catalog import blobs, review, signing
-from catalog.errors import BlobCorrupted, BlobMissing, CatalogError
+from catalog import blobs, imports, review, signing
+from catalog.errors import BlobCorrupted, BlobMissing, CatalogError, VersionStateRefused
 from catalog.models import CheckState, Listing, Verdict, Version, VersionEvent, VersionState
+from catalog.offered import SHOWN
 from catalog.progress import Progress
 from catalog.scan import RULES, Row
 from deployer.runtimes.folders import private_folder
@@ -57,7 +59,8 @@ WORK = "work-"  # how the folders of running checks begin
 PERIOD = 0.25  # seconds between two looks whether anybody still wants it
 NOT_ABOUT_IT = frozenset({"dry-run-failed", "dry-run-no-sandbox", "scanner-missing"})
 """What says something of this machine, and nothing of a version that it once let through."""
-SHOWN = (VersionState.listed, VersionState.deprecated)
+RECHECKED = (*SHOWN, VersionState.submitted)
+"""States in which a version is checked again: what people have, and what waits for a decision."""
 
 
 class Superseded(Exception):
@@ -82,7 +85,12 @@ def start(services: Services, db: Session, version: Version, *, wanted: str = ""
     """Have a draft checked, and bring it to `wanted` ("submitted", "listed", "") when all checks passed.
 
     Commits. Its files lie in publishing.staging(services, version). Starting again supersedes the run before.
+    Raises VersionStateRefused for anything but a draft: what was checked of it stands.
     """
+    review.lock(db, version)
+    if version.state != VersionState.draft:
+        wish = VersionState.draft
+        raise VersionStateRefused(number=version.number, state=version.state, wanted=wish)
     version.check_state, version.wanted = CheckState.waiting, wanted
     version.check_run += 1
     db.add(version)
@@ -92,7 +100,7 @@ def start(services: Services, db: Session, version: Version, *, wanted: str = ""
 
 
 def recheck(services: Services, db: Session, version: Version) -> None:
-    """Have a version on the shelf checked again; it stays there meanwhile. Commits."""
+    """Have a version that is submitted or on the shelf checked again; it stays there meanwhile. Commits."""
     version.check_run += 1
     db.add(version)
     db.commit()
@@ -101,14 +109,25 @@ def recheck(services: Services, db: Session, version: Version) -> None:
 
 
 def outdated(db: Session) -> list[Version]:
-    """Versions on the shelf that other rules than today's let through, the oldest first.
+    """Versions, submitted or on the shelf, that other rules than today's let through, the oldest first."""
+    found = select(Version).where(
+        col(Version.state).in_(RECHECKED), col(Version.rules) != "", col(Version.rules) != RULES
+    )
+    return list(db.exec(found.order_by(col(Version.created), col(Version.id))))
+
+
+def is_outdated(version: Version) -> bool:
+    """Whether other rules than today's let a version through.
 
     The market's own entries have no rules, since nobody else wrote them.
     """
-    found = select(Version).where(
-        col(Version.state).in_(SHOWN), col(Version.rules) != "", col(Version.rules) != RULES
-    )
-    return list(db.exec(found.order_by(col(Version.created), col(Version.id))))
+    return version.rules not in ("", RULES)
+
+
+def unchecked(db: Session) -> list[Version]:
+    """The market's own versions on the shelf that no check has looked at here, the smallest first."""
+    found = select(Version).where(Version.state == VersionState.listed, Version.rules == "")
+    return list(db.exec(found.order_by(col(Version.size), col(Version.id))))
 
 
 # The jobs
@@ -146,7 +165,6 @@ def launch(services: Services) -> None:
             if status is not None and status.status in (*workflows.BROKEN, "SUCCESS"):
                 version.check_run += 1  # that run came to nothing
                 db.add(version)
-        _clear_leftovers(services, db)
     for version in waiting:
         status = DBOS.get_workflow_status(workflow_id(version))
         if status is not None and status.status in workflows.BROKEN:
@@ -157,17 +175,22 @@ def launch(services: Services) -> None:
         _enqueue_again(version)
 
 
-def _clear_leftovers(services: Services, db: Session) -> None:
-    """Remove what checks of a killed shop left: their work, and staged files that the store has by now."""
+def clear_leftovers(services: Services) -> None:
+    """Remove what checks of a killed shop left: their work, and staged files that the store has by now.
+
+    Call it before `workflows.launch`: the queues of the shop before open there, and a check that goes on must
+    meet neither links to its files nor somebody who clears its own work away.
+    """
     for place in (*_works(services).glob(f"{WORK}*"), services.settings.run_dir / "checks"):
         shutil.rmtree(place, ignore_errors=True)
     staged = services.settings.home / "staging"
     names = [path.name for path in staged.iterdir()] if staged.is_dir() else []
-    for name in names:
-        with contextlib.suppress(ValueError):
-            version = db.get(Version, UUID(name))
-            if version is not None and version.check_state == CheckState.passed:
-                publishing.remove_staging(services, version.id)
+    with transaction(services.engine) as db:
+        for name in names:
+            with contextlib.suppress(ValueError):
+                version = db.get(Version, UUID(name))
+                if version is not None and version.check_state == CheckState.passed:
+                    publishing.remove_staging(services, version.id)
 
 
 @DBOS.workflow(name="check")
@@ -229,9 +252,9 @@ def _current(db: Session, uid: UUID, run: int, *, lock: bool = True) -> Version:
 
 
 def _shown(db: Session, uid: UUID, run: int, *, lock: bool = True) -> Version:
-    """The version while it is on the shelf and this run is its newest; raises Superseded."""
+    """The version while it waits or is on the shelf, and this run is its newest; raises Superseded."""
     version = db.get(Version, uid, with_for_update=lock)
-    if version is None or version.check_run != run or version.state not in SHOWN:
+    if version is None or version.check_run != run or version.state not in RECHECKED:
         raise Superseded
     return version
 
@@ -330,6 +353,7 @@ def _refuse(services: Services, uid: UUID, run: int, rows: list[Row], measured: 
         checks.settle(version, rows, measured)
         version.wanted = ""
         db.add(version)
+        imports.settle_version(db, version)
     publishing.remove_staging(services, uid)
     notify(services, uid)
     return "failed"
@@ -353,6 +377,7 @@ def _pass(services: Services, uid: UUID, run: int, rows: list[Row], measured: di
         db.add(version)
         db.flush()
         _apply(db, version, wanted)
+        imports.settle_version(db, version)
     publishing.remove_staging(services, uid)
     notify(services, uid)
     return "passed"
@@ -403,6 +428,7 @@ def _give_up(
         checks.settle(version, [row], {})
         version.wanted = ""
         db.add(version)
+        imports.settle_version(db, version)
     notify(services, uid)
 
 
@@ -418,7 +444,9 @@ def _check_again(services: Services, uid: UUID, run: int) -> str:
     tick = _Tick(services, uid, still_wanted)
     rows, measured = _rows_again(services, version, subject, tick, strict=strict)
     refused = [row for row in rows if checks.refuses(row)]
-    if refused and NOT_ABOUT_IT & {row.code for row in refused}:
+    # A check that was not run says as little as what it was not run after.
+    about_it = [row for row in refused if row.code not in (*NOT_ABOUT_IT, "check-not-run")]
+    if refused and not about_it:
         codes = ", ".join(sorted({row.code for row in refused}))
         log.warning("version cannot be checked again here", extra={"version": str(uid), "cause": codes})
         return "stopped"
@@ -430,8 +458,10 @@ def _check_again(services: Services, uid: UUID, run: int) -> str:
             checks.add_row(db, uid, position, row)
         good = checks.settle(fresh, rows, measured)
         if before != fresh.check_state:
-            _note(db, fresh, refused[0] if refused else None)
+            _note(db, fresh, about_it[0] if about_it else None)
         db.add(fresh)
+        db.flush()
+        review.write_words(db, fresh.listing_id)  # what is offered, and was measured, may be another now
     notify(services, uid)
     return "passed" if good else "failed"
 
@@ -449,7 +479,7 @@ def _rows_again(
 
 
 def _note(db: Session, version: Version, refused: Row | None) -> None:
-    """The event of a version that stays on the shelf, and is offered to nobody new while it fails."""
+    """The event of a version that stays what it is, and is offered to nobody new while it fails."""
     why = f"recheck: {refused.code} {refused.path}".strip() if refused else "recheck: passed"
     db.add(VersionEvent(version_id=version.id, before=version.state, after=version.state, why=why))
     record(db, None, AuditAction.recheck_version, name_of(db, version), result=version.check_state, why=why)

@@ -9,7 +9,8 @@ from uuid import UUID
 from sqlalchemy import delete
 from sqlmodel import Session, col, select
 
-from catalog.models import Check, CheckState, Verdict, Version, VersionState
+from catalog.models import Check, CheckState, Verdict, Version
+from catalog.offered import is_refused
 from catalog.scan import CHECKS, RULES, Row
 from deployer.models import utcnow
 
@@ -106,9 +107,7 @@ def _unseen(path: str, whole: list[Check]) -> Badge:
 
 def is_marked(version: Version) -> bool:
     """Whether a version that people can have failed a check since: for an operator to look at."""
-    return version.state in (VersionState.listed, VersionState.deprecated) and (
-        version.check_state == CheckState.failed
-    )
+    return is_refused(version)
 
 
 def settle(version: Version, rows: Iterable[Row], measured: dict[str, Any]) -> bool:

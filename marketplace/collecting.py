@@ -56,7 +56,8 @@ def _unnamed_models(db: Session, home: Path, variants: set[str]) -> Iterator[Pat
     for some in _batches(_rested(home / "models")):
         digests = {f"sha256:{folder.name}": folder for folder in some if folder.is_dir()}
         wanted = select(Version.digest).where(col(Version.digest).in_(digests))
-        for digest in digests.keys() - used - set(db.exec(wanted)):
+        held: set[str] = set(db.exec(wanted).all())
+        for digest in digests.keys() - used - held:
             yield digests[digest]
 
 
@@ -64,7 +65,8 @@ def _unnamed_blobs(db: Session, store: Path, named: set[str]) -> Iterator[Path]:
     for some in _batches(_rested(store)):
         alone = {blob.name: blob for blob in some if blob.is_file() and blob.stat().st_nlink == 1}
         wanted = select(Artifact.sha256).where(col(Artifact.sha256).in_(alone))
-        for sha256 in alone.keys() - named - set(db.exec(wanted)):
+        held: set[str] = set(db.exec(wanted).all())
+        for sha256 in alone.keys() - named - held:
             yield alone[sha256]
 
 

@@ -78,7 +78,7 @@ def migrate(engine: Engine) -> None:
         command.upgrade(config, "head")
 
 
-NEWEST = "0005"
+NEWEST = "0006"
 
 
 def _revision(connection: Connection) -> str | None:

@@ -4,6 +4,8 @@ A decision is made once: the version is locked while it is made, and one whose s
 refused by name. Each commits itself, writes the audit log and wakes who watches.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 
 from sqlmodel import Session, col, select
@@ -11,7 +13,8 @@ from sqlmodel import Session, col, select
 from catalog import listings, review
 from catalog.errors import CatalogError
 from catalog.models import CheckState, Listing, Version, VersionEvent, VersionState
-from marketplace import checking
+from catalog.offered import SHOWN
+from marketplace import checking, publishing
 from marketplace.audit import AuditAction, record
 from marketplace.auth import Viewer
 from marketplace.permissions import Permission
@@ -38,8 +41,20 @@ class FindingsNeeded(CatalogError):
     code = "findings-needed"
 
 
+class OlderRules(CatalogError):
+    """A version was checked by older rules, and by today's not yet. Facts: name, version."""
+
+    code = "checked-by-older-rules"
+
+
+class ChangedMeanwhile(CatalogError):
+    """A version is not what the reviewer has read any more. Facts: name, version."""
+
+    code = "changed-meanwhile"
+
+
 class NotOnShelf(CatalogError):
-    """Only versions on the shelf are checked again. Facts: name, state."""
+    """Only what is submitted or on the shelf is checked again. Facts: name, state."""
 
     code = "not-on-shelf"
 
@@ -58,7 +73,7 @@ def waiting(db: Session) -> list[tuple[Listing, Version]]:
 
 def marked(db: Session) -> list[tuple[Listing, Version]]:
     """Versions on the shelf that newer rules refuse: offered to nobody new until an operator decides."""
-    return _with_listing(db, col(Version.state).in_(checking.SHOWN), Version.check_state == CheckState.failed)
+    return _with_listing(db, col(Version.state).in_(SHOWN), Version.check_state == CheckState.failed)
 
 
 def _with_listing(db: Session, *conditions: object) -> list[tuple[Listing, Version]]:
@@ -85,12 +100,32 @@ def find(db: Session, name: str, viewer: Viewer) -> tuple[Listing, Version]:
     return listings.get_version(db, name, viewer.account_id, all_states=everything)
 
 
+def fingerprint(version: Version) -> str:
+    """Of all that a reviewer reads: files, words, licences, price and claims."""
+    read = [version.digest, version.offer, publishing.licenses_of(version), version.claims]
+    return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def approve(
-    services: Services, db: Session, viewer: Viewer, listing: Listing, version: Version, *, why: str = ""
+    services: Services,
+    db: Session,
+    viewer: Viewer,
+    listing: Listing,
+    version: Version,
+    *,
+    why: str = "",
+    seen: str = "",
 ) -> None:
-    """Put a submitted version on the shelf; commits. Raises VersionStateRefused and VendorUnproved."""
+    """Put a submitted version on the shelf; commits. `seen` is the fingerprint of what was read.
+
+    Raises ChangedMeanwhile, OlderRules, VersionStateRefused and VendorUnproved.
+    """
     account = viewer.account(db)
-    db.refresh(version, with_for_update=True)
+    review.lock(db, version)
+    if seen and seen != fingerprint(version):
+        raise ChangedMeanwhile(name=listing.name, version=version.number)
+    if version.state == VersionState.submitted and checking.is_outdated(version):
+        raise OlderRules(name=listing.name, version=version.number)
     review.approve(db, version, by=account.id, why=why)
     record(db, viewer, AuditAction.approve_version, f"{listing.name}@{version.number}", why=why)
     db.commit()
@@ -114,7 +149,7 @@ def reject(
     if not findings:
         raise FindingsNeeded(kinds=list(review.FINDINGS))
     account = viewer.account(db)
-    db.refresh(version, with_for_update=True)
+    review.lock(db, version)
     short = [(kind, text.strip()[:LONGEST]) for kind, text in findings]
     review.reject(db, version, by=account.id, findings=short, why=why)
     kinds = ", ".join(dict.fromkeys(kind for kind, _ in short))
@@ -125,9 +160,9 @@ def reject(
 
 
 def recheck(services: Services, db: Session, viewer: Viewer, listing: Listing, version: Version) -> None:
-    """Have a version on the shelf checked again, by today's rules; commits. Raises NotOnShelf."""
+    """Have a version, submitted or on the shelf, checked by today's rules; commits. Raises NotOnShelf."""
     subject = f"{listing.name}@{version.number}"
-    if version.state not in checking.SHOWN:
+    if version.state not in checking.RECHECKED:
         raise NotOnShelf(name=subject, state=version.state)
     record(db, viewer, AuditAction.recheck_version, subject)
     checking.recheck(services, db, version)
@@ -135,7 +170,7 @@ def recheck(services: Services, db: Session, viewer: Viewer, listing: Listing, v
 
 def recheck_all(services: Services, db: Session, viewer: Viewer) -> list[tuple[Listing, Version]]:
     """Have every version on the shelf checked again, one at a time; commits. Gives them."""
-    rows = _with_listing(db, col(Version.state).in_(checking.SHOWN))
+    rows = _with_listing(db, col(Version.state).in_(SHOWN))
     for listing, version in rows:
         recheck(services, db, viewer, listing, version)
     return rows

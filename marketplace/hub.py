@@ -10,13 +10,15 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, String, and_, cast, false, func, or_, true
+from sqlalchemy import ColumnElement, String, and_, cast, exists, false, func, or_, true
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from catalog import taxonomy
 from catalog.errors import UnknownListing, UnknownTask, UnknownVersion
 from catalog.listings import visible_versions
 from catalog.models import Artifact, Listing, ListingKind, Version, VersionState
+from catalog.offered import is_refused, meant, offered
 from marketplace.auth import Viewer
 from marketplace.errors import InvalidRequest, MarketError
 from marketplace.hub_files import LIBRARIES, words_of
@@ -53,14 +55,13 @@ class Repo:
 
     @property
     def shown(self) -> list[Version]:
-        """Versions that are offered: all but those that were taken back."""
-        return [v for v in self.versions if v.state != VersionState.yanked]
+        """Versions that can be had: all but those that were taken back, or that newer rules refuse."""
+        return [v for v in self.versions if v.state != VersionState.yanked and not is_refused(v)]
 
     @property
     def main(self) -> Version | None:
-        """The newest version on the shelf, else the newest that is offered at all."""
-        listed = (v for v in self.versions if v.state == VersionState.listed)
-        return next(listed, None) or next(iter(self.shown), None)
+        """The newest version that is offered, else what the listing's name means."""
+        return meant(self.versions)
 
     def at(self, revision: str) -> Version:
         """The version of a branch, a number or a commit; raises UnknownVersion."""
@@ -136,7 +137,8 @@ class ModelPage:
 
 def list_models(db: Session, wanted: Wanted) -> ModelPage:
     """Listings on the shelf, the newest first; raises InvalidRequest for a cursor that is none."""
-    moment: Any = _last_listed() if wanted.sort == "lastModified" else col(Listing.created)
+    by_change = wanted.sort == "lastModified"
+    moment = col(Version.created) if by_change else col(Listing.created)
     where = [_has_version(true()), *(_tagged(tag) for tag in wanted.tags)]
     where += [_named(word) for word in wanted.search.split()[:12]]
     if wanted.author:
@@ -145,8 +147,10 @@ def list_models(db: Session, wanted: Wanted) -> ModelPage:
         where.append(col(Listing.gated) == wanted.gated)
     if wanted.cursor:
         then, name = _read_cursor(wanted.cursor)
-        where.append(or_(moment < then, and_(moment == then, col(Listing.name) > name)))
+        where += [moment <= then, or_(moment < then, col(Listing.name) > name)]
     found = select(Listing, moment).where(*where).order_by(moment.desc(), col(Listing.name))
+    if by_change:
+        found = found.join(Version, _is_last_listed())
     limit = max(1, min(wanted.limit, LARGEST_PAGE))
     rows = db.execute(found.limit(limit + 1)).all()
     newest = newest_versions(db, [row[0].id for row in rows[:limit]])
@@ -159,9 +163,9 @@ def list_models(db: Session, wanted: Wanted) -> ModelPage:
 
 
 def newest_versions(db: Session, listings: Sequence[UUID]) -> dict[UUID, Version]:
-    """The newest listed version of each of these listings."""
+    """The newest offered version of each of these listings."""
     newest: dict[UUID, Version] = {}
-    found = select(Version).where(col(Version.listing_id).in_(listings), Version.state == VersionState.listed)
+    found = select(Version).where(col(Version.listing_id).in_(listings), offered())
     for row in db.exec(found):
         known = newest.get(row.listing_id)
         if known is None or _number(row) > _number(known):
@@ -176,14 +180,20 @@ def _number(version: Version) -> tuple[int, ...]:
 def _read_cursor(text: str) -> tuple[datetime, str]:
     moment, _, name = text.partition("~")
     try:
-        return datetime.fromisoformat(moment), name
-    except ValueError:
+        then = datetime.fromisoformat(moment)
+        return (then if then.tzinfo else then.replace(tzinfo=UTC)).astimezone(UTC), name
+    except (ValueError, OverflowError):
         raise InvalidRequest(why="cursor") from None
 
 
-def _last_listed() -> Any:
-    listed = and_(col(Version.listing_id) == Listing.id, col(Version.state) == VersionState.listed)
-    return select(func.max(Version.created)).where(listed).correlate(Listing).scalar_subquery()
+def _is_last_listed() -> ColumnElement[bool]:
+    """That a version is its listing's, and none of it was offered later."""
+    other = aliased(Version)
+    at, own = col(Version.created), col(Version.listing_id)
+    same_time = and_(col(other.created) == at, col(other.id) > Version.id)
+    later = or_(col(other.created) > at, same_time)
+    none_later = ~exists().where(col(other.listing_id) == own, offered(other), later)
+    return and_(own == Listing.id, offered(), none_later)
 
 
 def _named(word: str) -> ColumnElement[bool]:
@@ -227,7 +237,7 @@ def _holds(column: Any, value: str) -> ColumnElement[bool]:
 
 
 def _has_version(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    listed = and_(col(Version.listing_id) == Listing.id, col(Version.state) == VersionState.listed)
+    listed = and_(col(Version.listing_id) == Listing.id, offered())
     return select(Version.id).where(listed, condition).correlate(Listing).exists()
 
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
-from sqlalchemy import func
+from sqlalchemy import case, func
 from sqlmodel import Session, col, select
 
 from catalog.listings import UNLISTED
 from catalog.models import Listing, ListingKind, Version, VersionEvent, VersionState
+from catalog.offered import is_refused, meant
 from marketplace.errors import InvalidRequest, MarketError
 
 PAGE, LARGEST_PAGE = 30, 100
@@ -34,12 +35,16 @@ class Server:
 
     listing: Listing
     version: Version
+    published: datetime
+    """When it was first listed; a draft of it may be older."""
     changed: datetime
     latest: bool
 
     @property
     def status(self) -> str:
-        """active, deprecated or deleted."""
+        """active, deprecated or deleted; what newer rules refuse is as good as deleted while they do."""
+        if is_refused(self.version):
+            return "deleted"
         return STATUS[VersionState(self.version.state)]
 
     @property
@@ -127,7 +132,7 @@ def _with_versions(db: Session, listings: Sequence[Listing]) -> list[Server]:
     rows = db.exec(
         select(Version).where(col(Version.listing_id).in_(ids), col(Version.state).not_in(UNLISTED))
     ).all()
-    changed = _changes(db, [row.id for row in rows])
+    histories = _histories(db, [row.id for row in rows])
     found = []
     for listing in listings:
         own = sorted(
@@ -135,21 +140,23 @@ def _with_versions(db: Session, listings: Sequence[Listing]) -> list[Server]:
             key=lambda row: number_of(row.number),
             reverse=True,
         )
-        offered = [row for row in own if row.state != VersionState.yanked]
-        latest = next((row for row in offered if row.state == VersionState.listed), None)
-        latest = latest or next(iter(offered), None)
-        found += [Server(listing, row, changed.get(row.id, row.created), row is latest) for row in own]
+        latest = meant(own)
+        for row in own:
+            published, changed = histories.get(row.id, (row.created, row.created))
+            found.append(Server(listing, row, published, changed, row is latest))
     return found
 
 
-def _changes(db: Session, versions: Sequence[UUID]) -> dict[UUID, datetime]:
-    """When each version last changed its state."""
+def _histories(db: Session, versions: Sequence[UUID]) -> dict[UUID, tuple[datetime, datetime]]:
+    """When each version was first listed, and when anything last became of it."""
+    at = col(VersionEvent.at)
+    listed = func.min(case((col(VersionEvent.after) == VersionState.listed, at)))
     found = (
-        select(VersionEvent.version_id, func.max(VersionEvent.at))
+        select(VersionEvent.version_id, listed, func.max(at))
         .where(col(VersionEvent.version_id).in_(versions))
         .group_by(col(VersionEvent.version_id))
     )
-    return dict(db.execute(found).tuples())
+    return {identity: (first or last, last) for identity, first, last in db.execute(found).all()}
 
 
 def _aware(moment: datetime) -> datetime:

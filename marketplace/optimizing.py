@@ -22,7 +22,7 @@ from sqlmodel import Session
 from catalog import blobs, signing
 from catalog import manifest as manifests
 from catalog.errors import CatalogError
-from catalog.listings import get_version, require_ready
+from catalog.listings import get_version
 from catalog.storage import only_one
 from deployer import devices, optimizations
 from deployer.errors import DeployerError
@@ -36,6 +36,7 @@ from marketplace import audit, samples, workflows
 from marketplace.audit import AuditAction
 from marketplace.db import read_session, transaction
 from marketplace.errors import MarketError
+from marketplace.having import require_may_have
 from marketplace.models import Account
 from marketplace.services import Services
 
@@ -89,7 +90,7 @@ def ask(
         raise ObjectiveRefused(bound="seed", value=seed, expected=f"0 – {LARGEST_SEED}")
     brought = samples.get_sample(services.settings.home, str(account.id), sample) if sample else None
     offer, version = get_version(db, listing, account.id)
-    require_ready(offer, version)
+    require_may_have(db, offer, version, account.id)
     objectives.check(wanted, smallest_size=_graph_bytes(version.manifest) // LEAST_SHARE)
     row = optimizations.create_optimization(
         db,

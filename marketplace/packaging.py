@@ -272,7 +272,12 @@ def _make(services: Services, row: Package) -> None:
     job = _Job(services, row)
     with read_session(services.engine) as db:
         release = releases.describe(
-            services.settings.home, db, f"{row.listing}@{row.version}", row.variant, all_states=True
+            services.settings.home,
+            db,
+            f"{row.listing}@{row.version}",
+            row.variant,
+            asker=row.owner,
+            all_states=True,
         )
     job.enter("fetch")
     if blobs.missing(services.settings.home, dict(release.manifest)) and not row.variant:

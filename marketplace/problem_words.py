@@ -53,7 +53,7 @@ WORDS: dict[str, Words] = {
         502,
         _("The archive cannot be read"),
         _("{source}: {why}."),
-        _("Choose a mirror that is complete, then retry."),
+        _("Fetch it from where it is whole; one of your own: pack it anew with plain relative names."),
     ),
     "blob-missing": Words(
         409,
@@ -83,13 +83,13 @@ WORDS: dict[str, Words] = {
         502,
         _("The source does not answer"),
         _("{source}: {why}."),
-        _("Check the network or set a mirror for pip, then retry; what was fetched is kept."),
+        _("Check the address and the network (or pip's and npm's mirror), then retry; what came is kept."),
     ),
     "source-missing": Words(
         502,
         _("The source does not have the file"),
         _("{source} answers, but has no {file}."),
-        _("Choose a mirror that is complete, then retry."),
+        _("Check the address, name and version; of a mirror, whether it is complete. Then retry."),
     ),
     "digest-mismatch": Words(
         502,
@@ -224,6 +224,9 @@ WORDS: dict[str, Words] = {
         _("The request is not of the expected form"),
         "{why}",
         _("See /api/openapi.json for what is expected."),
+    ),
+    "field-refused": Words(
+        400, _("This is to be filled in otherwise"), "{why}", _("Correct it here, then send the form again.")
     ),
     "not-found": Words(
         404, _("Nothing here"), _("There is no page at {path}."), _("Begin at the home page.")

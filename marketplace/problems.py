@@ -45,6 +45,8 @@ WORDS: dict[str, Words] = {
     for code, words in part.WORDS.items()
 }
 MEDIA_TYPE = "application/problem+json"
+ROLES_ZH = {"opc": "一人公司（opc）", "operator": "运营者（operator）", "vendor": "商家（vendor）"}
+"""Roles are typed as ids, so a text in Chinese has both."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ def problem(code: str, lang: str, **facts: object) -> Problem:
     # Facts that are words come in both languages: why and why_zh.
     facts |= {n.removesuffix(f"_{lang}"): v for n, v in facts.items() if n.endswith(f"_{lang}")}
     shown = _Facts({k: ", ".join(map(str, v)) if isinstance(v, list) else v for k, v in facts.items()})
+    if lang == "zh" and facts.get("role") in ROLES_ZH:
+        shown["role"] = ROLES_ZH[str(facts["role"])]
     title, detail, step = (gettext(lang, text).format_map(shown) for text in words[1:])
     return Problem(words.status, code, title, detail, step, dict(facts))
 

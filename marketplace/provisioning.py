@@ -7,7 +7,7 @@ from sqlmodel import Session
 
 from catalog import blobs, signing
 from catalog.errors import CatalogError
-from catalog.listings import get_version, require_ready
+from catalog.listings import get_version
 from catalog.models import Listing, Version
 from deployer import deployments, devices, health, optimizations
 from deployer.errors import InvalidState, RuntimeUnavailable
@@ -18,6 +18,7 @@ from deployer.spec import Sandbox
 from marketplace import accounts, audit, metering, workflows
 from marketplace.audit import AuditAction
 from marketplace.db import transaction
+from marketplace.having import require_may_have
 from marketplace.models import Account
 from marketplace.services import Services
 
@@ -56,8 +57,8 @@ def deploy(
     """Begin to deploy vendor/name[@version], or a variant of it; the work goes on after this returns.
 
     A yanked version must be named by its number. Raises UnknownListing, UnknownVersion, VersionNotReady,
-    SandboxNeeded, UnknownVariant, VariantMismatch, InvalidName, DeploymentExists, UnknownRuntime,
-    UnknownDevice, DeviceNotServed and RuntimeUnavailable before anything is made.
+    VersionWithheld, SandboxNeeded, UnknownVariant, VariantMismatch, InvalidName, DeploymentExists,
+    UnknownRuntime, UnknownDevice, DeviceNotServed and RuntimeUnavailable before anything is made.
     """
     chosen = services.runtime(runtime or services.settings.runtime)
     if device is not None:
@@ -67,7 +68,7 @@ def deploy(
     if not availability.ok:
         raise RuntimeUnavailable(runtime=chosen.name, why=availability.why)
     offer, version, made_for = _choose(db, account, listing, variant, device)
-    require_ready(offer, version)
+    require_may_have(db, offer, version, account.id)
     _require_sandbox(chosen.name, availability, version)
     deployment = deployments.create_deployment(
         db,
@@ -193,8 +194,9 @@ def remove(services: Services, db: Session, name: str, *, by: audit.Actor | None
         db.expire_all()
         deployment = deployments.get_deployment(db, name, lock=True)
     accounts.revoke_keys(db, name)
+    lived = deployments.has_lived(db, deployment)
     deployments.remove_deployment(db, deployment)
-    audit.record(db, by, AuditAction.remove_deployment, name)
+    audit.record(db, by, AuditAction.remove_deployment, name, lived=lived)
     db.commit()
     services.routes.publish()
     notify(services, name)

@@ -40,6 +40,7 @@ from catalog.models import (
     utcnow,
 )
 from catalog.offer import Offer
+from catalog.offered import SHOWN
 from catalog.storage import only_one, require_room, storage_errors
 from marketplace import audit
 from marketplace.audit import Actor, AuditAction
@@ -48,7 +49,6 @@ from marketplace.models import Account
 from marketplace.services import Services
 
 S = VersionState
-SHOWN = (S.listed, S.deprecated)
 RUNNING = (CheckState.waiting, CheckState.running)
 WAITING = timedelta(days=7)
 """How long files of a draft wait for their checks."""
@@ -94,7 +94,8 @@ def proof_token(services: Services, vendor: Vendor) -> str:
 def begin(services: Services, db: Session, account: Account, offer: Offer) -> Version:
     """The draft of an offer, new or in place of the draft of the same number; commits.
 
-    The same offer again gives the version as it is, in whatever state. Raises UnknownVendor, NotMember,
+    The same offer again gives the version as it is, in whatever state; a draft that another member goes on
+    with becomes that member's, so that the files they send count. Raises UnknownVendor, NotMember,
     InvalidManifest, VersionTaken for a number that stands for something else, and VersionBusy.
     """
     vendor = vendors.get_vendor(db, offer.vendor)
@@ -102,10 +103,10 @@ def begin(services: Services, db: Session, account: Account, offer: Offer) -> Ve
     db.refresh(vendor, with_for_update=True)  # two drafts of one number come one after the other
     manifest = offer.manifest()
     listing = _listing_of(db, vendor, offer)
-    found = db.exec(
-        select(Version).where(Version.listing_id == listing.id, Version.number == offer.number)
-    ).first()
+    found = _numbered(db, listing, offer.number)
     if found is not None and _says(found, offer, manifest):
+        if found.state == S.draft and found.check_state not in RUNNING:
+            found.created_by = account.id
         db.commit()
         return found
     if found is not None:
@@ -126,6 +127,12 @@ def begin(services: Services, db: Session, account: Account, offer: Offer) -> Ve
     db.commit()
     _keep(services, version, before)
     return version
+
+
+def _numbered(db: Session, listing: Listing, number: str) -> Version | None:
+    """The version with this number, as it is now; nobody else changes it until the commit."""
+    rows = select(Version).where(Version.listing_id == listing.id, Version.number == number)
+    return db.exec(rows.with_for_update().execution_options(populate_existing=True)).first()
 
 
 def _stored(version: Version) -> dict[str, str]:
@@ -358,6 +365,7 @@ def discard(services: Services, db: Session, account: Account, listing: Listing,
     """Remove a draft that was never submitted, with its files; commits. Raises VersionTaken, VersionBusy."""
     vendor = db.get_one(Vendor, listing.vendor_id)
     require_member(db, vendor, account)
+    review.lock(db, version)
     if version.state != S.draft or _was_submitted(db, version):
         raise VersionTaken(name=listing.name, version=version.number)
     if version.check_state in RUNNING:
@@ -413,23 +421,19 @@ def reshelve(
 ) -> None:
     """Deprecate, yank or list again a version that was listed; for its vendor and for operators. Commits.
 
-    What an operator took off the shelf only an operator puts back. Raises ReasonNeeded, NotMember,
-    TakenOffByOperator and VersionStateRefused.
+    What an operator took off the shelf only an operator puts back, whatever its vendor did with it since.
+    Raises ReasonNeeded, NotMember, TakenOffByOperator, VersionStateRefused and VendorUnproved.
     """
     if not why.strip():
         raise ReasonNeeded(name=listing.name, version=version.number, state=after)
     if not operator:
         require_member(db, db.get_one(Vendor, listing.vendor_id), account)
-        if after == S.listed and _taken_off_by_operator(db, listing, version):
-            raise TakenOffByOperator(name=listing.name, version=version.number)
+    review.lock(db, version)
+    if not operator and after == S.listed and review.taken_off_by_operator(db, version):
+        raise TakenOffByOperator(name=listing.name, version=version.number)
     if after == S.listed and version.state not in (S.deprecated, S.yanked):
         raise VersionStateRefused(number=version.number, state=version.state, wanted=after)
     _change(services, db, account, listing, version, after, why, actor)
-
-
-def _taken_off_by_operator(db: Session, listing: Listing, version: Version) -> bool:
-    last = review.events_of(db, version)[-1]
-    return last.by is None or not listings.is_member(db, listing.vendor_id, last.by)
 
 
 def _change(
@@ -442,6 +446,7 @@ def _change(
     why: str,
     actor: Actor | None = None,
 ) -> None:
+    review.lock(db, version)
     before = version.state
     review.change(db, version, after, by=account.id, why=why)
     subject = f"{listing.name}@{version.number}"

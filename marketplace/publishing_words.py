@@ -16,6 +16,24 @@ WORDS: dict[str, Words] = {
         _("{name}@{version} is {state}: only what passed its checks, and was not rejected, may run."),
         _("See what the checks say with market versions {name}, mend it and publish it again."),
     ),
+    "version-withheld": Words(
+        403,
+        _("An operator took the version away"),
+        _("{name}@{version} was taken off the shelf by an operator, so nobody new is given it: {why}"),
+        _("Use another version; market versions {name} shows which there are. What runs already goes on."),
+    ),
+    "changed-meanwhile": Words(
+        409,
+        _("It is not what you have read any more"),
+        _("The vendor took {name}@{version} back and submitted it again with other words, terms or files."),
+        _("Read it again, then decide."),
+    ),
+    "checked-by-older-rules": Words(
+        409,
+        _("Today's rules have not checked it yet"),
+        _("{name}@{version} was let through by older rules, and is looked at again before it can be listed."),
+        _("Try again once its checks have ended; market review rescan {name}@{version} begins them anew."),
+    ),
     "version-busy": Words(
         409,
         _("The version is being checked"),
@@ -123,6 +141,12 @@ WORDS: dict[str, Words] = {
         _("The vendor's name is not proved"),
         _("Nobody has proved yet that {vendor} is who it says, so nothing of it is listed."),
         _("Prove it with market vendors prove {vendor}, or have an operator vouch; --draft goes on without."),
+    ),
+    "proof-withdrawn": Words(
+        403,
+        _("An operator took the proof of this name back"),
+        _("{vendor} cannot prove its name by itself any more."),
+        _("Ask an operator to vouch for it, or to allow another proof."),
     ),
     "unknown-proof": Words(
         422,

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 from uuid import UUID
 
-from sqlalchemy import func
+from sqlalchemy import and_, func
 from sqlmodel import Session, col, select
 
+from catalog import search_index
 from catalog.models import Listing, Rating, VendorMember, utcnow
-from deployer.models import Deployment
+from deployer.models import Deployment, DeploymentEvent, DeploymentState
 from marketplace.audit import AuditAction
 from marketplace.errors import MarketError
 from marketplace.models import Account, AuditEvent
@@ -23,7 +24,7 @@ SHOWN = 20
 
 
 class NotDeployed(MarketError):
-    """The account has never deployed the listing. Facts: listing."""
+    """The account has never deployed the listing so that it ran. Facts: listing."""
 
     code: ClassVar[str] = "rating-not-deployed"
 
@@ -57,18 +58,39 @@ class Summary:
 
 
 def deployed_version(db: Session, listing: Listing, account_id: UUID) -> str | None:
-    """The version that an account has deployed last; None when it never did."""
-    mine = select(Deployment.version).where(
-        Deployment.owner == account_id, Deployment.listing == listing.name
+    """The version that an account has brought to life last; None when it never did."""
+    mine = (
+        select(Deployment.version)
+        .join(DeploymentEvent, col(DeploymentEvent.deployment_id) == col(Deployment.id))
+        .where(Deployment.owner == account_id, Deployment.listing == listing.name, LIVE)
     )
-    if running := db.exec(mine.order_by(col(Deployment.created).desc())).first():
-        return running
-    # A deployment that was removed is known from the audit log alone.
-    began = select(AuditEvent).where(
-        AuditEvent.account_id == account_id, AuditEvent.action == AuditAction.begin_deployment
+    return db.exec(mine.order_by(col(Deployment.created).desc())).first() or _removed_version(
+        db, listing, account_id
     )
-    for event in db.exec(began.order_by(col(AuditEvent.id).desc())):
-        if event.facts.get("listing") == listing.name:
+
+
+LIVE = and_(col(DeploymentEvent.kind) == "state", col(DeploymentEvent.name) == DeploymentState.live)
+
+
+def _removed_version(db: Session, listing: Listing, account_id: UUID) -> str | None:
+    """The same of deployments that were removed: they are known from the audit log alone."""
+    began = (
+        select(AuditEvent)
+        .where(
+            AuditEvent.account_id == account_id,
+            AuditEvent.action == AuditAction.begin_deployment,
+            col(AuditEvent.facts)["listing"].as_string() == listing.name,
+        )
+        .order_by(col(AuditEvent.id).desc())
+    )
+    for event in db.exec(began):
+        removed = select(AuditEvent).where(
+            AuditEvent.subject == event.subject,
+            AuditEvent.action == AuditAction.remove_deployment,
+            col(AuditEvent.id) > event.id,
+        )
+        first = db.exec(removed.order_by(col(AuditEvent.id)).limit(1)).first()
+        if first is not None and first.facts.get("lived", True):  # older ones do not tell
             return str(event.facts.get("version", ""))
     return None
 
@@ -106,7 +128,7 @@ def rate(db: Session, listing: Listing, account: Account, *, stars: int, text: s
     row.stars, row.text, row.version = stars, text, version
     row.author, row.updated = account.name, utcnow()
     db.add(row)
-    db.flush()
+    search_index.refresh(db, listing)
     return row
 
 
@@ -122,7 +144,7 @@ def remove(db: Session, listing: Listing, account_id: UUID) -> None:
     if row is None:
         raise UnknownRating(id=listing.name)
     db.delete(row)
-    db.flush()
+    search_index.refresh(db, listing)
 
 
 def hide(db: Session, listing: Listing, rating_id: UUID, *, hidden: bool = True) -> Rating:
@@ -132,7 +154,7 @@ def hide(db: Session, listing: Listing, rating_id: UUID, *, hidden: bool = True)
         raise UnknownRating(id=str(rating_id))
     row.hidden = hidden
     db.add(row)
-    db.flush()
+    search_index.refresh(db, listing)
     return row
 
 

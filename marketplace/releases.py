@@ -15,7 +15,7 @@ from sqlmodel import Session
 
 from catalog import blobs, shelf, signing
 from catalog import manifest as manifests
-from catalog.listings import get_version, require_ready
+from catalog.listings import get_version
 from catalog.models import Listing, Version
 from deployer import optimizations
 from deployer.models import Variant
@@ -23,6 +23,7 @@ from deployer.optimizer import certificate
 from deployer.packager import provenance
 from deployer.packager.release import Release, Workshop
 from marketplace import workflows
+from marketplace.having import require_may_have
 from marketplace.services import Services
 from marketplace.settings import Settings
 
@@ -60,10 +61,11 @@ def describe(
 ) -> Release:
     """The release of vendor/name[@version] or of a variant of it; its folder may not be there yet.
 
-    Raises UnknownListing, UnknownVersion, UnknownVariant, VariantMismatch and VersionNotReady.
+    Raises UnknownListing, UnknownVersion, UnknownVariant, VariantMismatch, VersionNotReady and
+    VersionWithheld.
     """
     offer, version = get_version(db, listing, asker, all_states=all_states)
-    require_ready(offer, version)
+    require_may_have(db, offer, version, asker)
     made = optimizations.get_variant(db, variant) if variant else None
     if made is not None:
         optimizations.require_match(

@@ -288,7 +288,12 @@ class _Announcer:
             shelf = self._ask("GET", "/api/shelf") or shelf
 
     def _list(self, shelf: dict[str, Any]) -> None:
-        told: set[tuple[str, str]] = set()
+        """One line for each listing that comes; where all were there before, one for them all."""
+        if shelf["ready"] == shelf["total"]:
+            data(f"{say('货架', 'On the shelf')} {shelf['ready']}/{shelf['total']}")
+            return
+        # What was there before is told as one number: the first line that is new says how many there are.
+        told = {(item["id"], "ready") for item in shelf["items"] if item["state"] == "ready"}
         for state in self._changes(shelf):
             for item in state["items"]:
                 mark = (item["id"], item["state"])

@@ -39,6 +39,13 @@ SETTINGS = (
         "前面另有代理时，用户访问的地址；留空即 http://host:port。",
     ),
     Setting(
+        "trusted_proxies",
+        "",
+        "Networks of proxies in front, with commas between: what X-Forwarded-For and X-Forwarded-Proto of "
+        "theirs say is believed; empty: nobody's.",
+        "前置代理所在网段（CIDR，逗号分隔）：只采信其 X-Forwarded-For 与 X-Forwarded-Proto；留空即都不采信。",
+    ),
+    Setting(
         "database_url",
         "",
         "Database of the shop as an SQLAlchemy URL; empty means market.db in the home.",
@@ -61,6 +68,12 @@ SETTINGS = (
         "",
         "Ids of the shelf entries to fill, separated by commas; empty means all.",
         "只上架这些条目（逗号分隔的 id）；留空即全部。",
+    ),
+    Setting(
+        "shelf_check",
+        "yes",
+        "Check and measure the starter shelf here, beside everything else, once it is full: yes or no.",
+        "货架上架完成后，在空闲时于本机检查并实测：yes 或 no。",
     ),
     Setting(
         "download_cache",
@@ -108,7 +121,7 @@ SETTINGS = (
         "dns_servers",
         "",
         "Name servers to look vendors' domains up at: addresses, with :port if need be; empty: the system's.",
-        "核实商家域名时查询的 DNS 服务器（地址或 地址:端口，逗号分隔）；留空即系统所设。",
+        "验证商家域名时查询的 DNS 服务器（地址或 地址:端口，逗号分隔）；留空即系统所设。",
     ),
     Setting("runtime", "process", "Runtime of a deployment that names none.", "部署未指定时使用的运行方式。"),
     Setting(
@@ -150,10 +163,12 @@ class Settings:
     host: str
     port: int
     public_url: str
+    trusted_proxies: tuple[str, ...]
     database_url: str
     workflow_database_url: str
     shelf: tuple[str, ...]
     shelf_only: tuple[str, ...]
+    shelf_check: bool
     download_cache: Path
     keep_downloads: bool
     import_private: str
@@ -205,10 +220,12 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         host=raw["host"],
         port=_integer(raw, "port", 0, 65535),
         public_url=raw["public_url"].rstrip("/"),
+        trusted_proxies=_networks(raw),
         database_url=raw["database_url"] or f"sqlite:///{home / 'market.db'}",
         workflow_database_url=raw["workflow_database_url"] or f"sqlite:///{home / 'workflows.db'}",
         shelf=_tiers(raw),
         shelf_only=_parts(raw["shelf_only"]),
+        shelf_check=_choice(raw, "shelf_check", ("yes", "no")) == "yes",
         download_cache=Path(raw["download_cache"] or home / "cache" / "downloads").expanduser().absolute(),
         keep_downloads=bool(raw["download_cache"]),
         import_private=_reach(raw),
@@ -264,6 +281,14 @@ def _reach(raw: Mapping[str, str]) -> str:
         expected = "no, yes, or hosts and networks with commas between"
         raise SettingError(f"{variable('import_private')}={text!r}: {expected} are expected")
     return text
+
+
+def _networks(raw: Mapping[str, str]) -> tuple[str, ...]:
+    try:
+        return tuple(str(ipaddress.ip_network(text)) for text in _parts(raw["trusted_proxies"]))
+    except ValueError as error:
+        expected = "networks such as 10.0.0.0/8 with commas between"
+        raise SettingError(f"{variable('trusted_proxies')}: {error}; {expected} are expected") from None
 
 
 def _servers(raw: Mapping[str, str]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from deployer import deployments, reconciler
 from deployer.errors import DeployerError
 from deployer.models import Deployment, DeploymentState
 from deployer.spec import Replica
-from marketplace import collecting, provisioning, publishing, workflows
+from marketplace import checking, collecting, provisioning, publishing, workflows
 from marketplace.db import read_session, transaction
 from marketplace.services import Services
 
@@ -24,8 +24,10 @@ SELDOM = 30.0  # seconds between two looks at a runtime that no deployment uses
 SHELF_RETRY = 60.0  # seconds until entries of the shelf that failed are tried again, doubled each time
 TIDY = 3600.0  # seconds between two looks for uploads that were given up
 COLLECT = 86400.0  # seconds between two looks for files that nobody names any more
+QUIET = 20.0  # seconds without anything that moves, before the shelf is checked and measured
 MOST_RESTARTS = 5  # in a row; a replica that then lived CALM seconds starts the count anew
 CALM = 60.0
+MOVING = frozenset({DeploymentState.pending, DeploymentState.building, DeploymentState.starting})
 
 
 class Watcher:
@@ -38,6 +40,8 @@ class Watcher:
         self._asked: dict[str, float] = {}  # when a runtime was last asked
         self._shelf_pause = SHELF_RETRY
         self._shelf_next = time.monotonic() + SHELF_RETRY
+        self._quiet_since: float | None = None
+        self._shelf_checked = not services.settings.shelf_check
         self._tidy_next = self._collect_next = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
@@ -57,6 +61,7 @@ class Watcher:
         while not self._end.wait(PERIOD):
             self._look_safely()
             self._try_shelf_again()
+            self._check_shelf()
             self._tidy_up()
 
     def _tidy_up(self) -> None:
@@ -136,6 +141,24 @@ class Watcher:
             log.info("trying shelf entries again", extra={"entries": failed})
             self._services.hub.notify("shelf")
             workflows.start_shelf(secrets.token_hex(4), failed)
+
+    def _check_shelf(self) -> None:
+        """Once nobody waits for the machine, have the market's own versions checked and measured in turn."""
+        if self._shelf_checked:
+            return
+        with read_session(self._services.engine) as db:
+            moving = any(row.state in MOVING for row in deployments.list_deployments(db))
+            moving = moving or bool(shelf.waiting(db))
+            found = [] if moving else checking.unchecked(db)
+        if moving or self._quiet_since is None:
+            self._quiet_since = None if moving else time.monotonic()
+            return
+        if time.monotonic() - self._quiet_since < QUIET:
+            return
+        self._shelf_checked = True
+        for version in found:
+            with transaction(self._services.engine) as db:
+                checking.recheck(self._services, db, db.merge(version))
 
     def _show_degraded(self, row: Deployment) -> None:
         """While the back-off lasts, say that it does not serve."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import catalog
 from catalog import manifest as manifests
 from catalog.scan import RULES, Row, Verdict
 from deployer import dry_run
@@ -69,15 +70,32 @@ def try_version(looked: "Examination") -> list[Row]:
     ]
 
 
+def answers(looked: "Examination", requests: list[dict[str, Any]]) -> list[Any]:
+    """What the model answers, and nothing measured; raises DeployerError."""
+    return _try_out(looked, requests, [], measuring=0.0).answers
+
+
+def signature(looked: "Examination", path: str) -> dict[str, Any]:
+    """Inputs and outputs of a graph, which is read in a child; raises DeployerError."""
+    found: dict[str, Any] = _in_child(looked, "catalog.contents:signature", {"path": looked.folder / path})
+    return found
+
+
 def _try_out(
-    looked: "Examination", requests: list[dict[str, Any]], sample: list[dict[str, Any]]
+    looked: "Examination",
+    requests: list[dict[str, Any]],
+    sample: list[dict[str, Any]],
+    measuring: float = dry_run.Bounds.measuring,
 ) -> dry_run.Outcome:
     from marketplace.examining import lay_out
 
     folder = lay_out(looked.folder, looked.subject.manifest, looked.work / "model")
     size = manifests.size(looked.subject.manifest)
     bounds = dry_run.Bounds(
-        memory=memory_for(size, looked.bounds.largest), start=looked.bounds.start, answer=looked.bounds.answer
+        memory=memory_for(size, looked.bounds.largest),
+        start=looked.bounds.start,
+        answer=looked.bounds.answer,
+        measuring=measuring,
     )
     home = looked.home / "cache" / "checks" if looked.home else looked.work
     # Sockets have short paths, and the work folder may lie deep.
@@ -127,7 +145,7 @@ def _in_child(looked: "Examination", function: str, arguments: dict[str, Any]) -
         done = worker.run(
             function,
             arguments,
-            read=(looked.folder,),
+            read=(Path(catalog.__file__).parent, looked.folder),
             write=(Path(room),),
             memory=looked.bounds.memory,
             seconds=looked.bounds.seconds,

@@ -51,9 +51,10 @@ def prove(
 ) -> None:
     """Look whether a domain speaks for a vendor, and note it; for its owners. Commits.
 
-    Raises NotMember, UnknownProof, DomainRefused, ProofMissing, DnsUnreachable and FetchError.
+    Raises NotMember, ProofWithdrawn, UnknownProof, DomainRefused, ProofMissing, DnsUnreachable, FetchError.
     """
     publishing.require_member(db, vendor, account, owner=True)
+    vendors.require_provable(vendor)
     if way not in WAYS:
         raise UnknownProof(way=way)
     name, token = vendor_proof.domain_of(domain), publishing.proof_token(services, vendor)
@@ -63,6 +64,8 @@ def prove(
         vendor_proof.look_in_dns(vendor.name, name, token, settings.dns_servers)
     else:
         vendor_proof.look_in_file(vendor.name, name, token, read_reach(settings.import_private))
+    db.refresh(vendor, with_for_update=True)
+    vendors.require_provable(vendor)  # an operator may have taken it back meanwhile
     vendors.mark_proved(db, vendor, way, name)
     audit.record(db, actor, AuditAction.prove_vendor, vendor.name, way=way, domain=name)
     db.commit()
@@ -76,9 +79,16 @@ def vouch(db: Session, actor: Actor, vendor: Vendor) -> None:
 
 
 def unprove(db: Session, actor: Actor, vendor: Vendor, why: str) -> None:
-    """Take a proof back: nothing more of this vendor is listed until it is proved again. Commits."""
+    """Take a proof back: nothing more is listed until an operator vouches or allows another. Commits."""
     vendors.mark_unproved(db, vendor)
     audit.record(db, actor, AuditAction.unprove_vendor, vendor.name, why=why)
+    db.commit()
+
+
+def allow_proof(db: Session, actor: Actor, vendor: Vendor) -> None:
+    """Let a vendor prove its name again after a proof was taken back. Commits."""
+    vendors.allow_proof(db, vendor)
+    audit.record(db, actor, AuditAction.allow_proof, vendor.name)
     db.commit()
 
 

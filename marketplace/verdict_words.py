@@ -469,7 +469,7 @@ WORDS: dict[str, Words] = {
     "not-on-shelf": Words(
         409,
         _("The version is not on the shelf"),
-        _("{name} is {state}; only what is listed is checked again."),
+        _("{name} is {state}; only what is submitted or on the shelf is checked again."),
         _("Publish it again to have it checked."),
     ),
 }

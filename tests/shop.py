@@ -44,6 +44,7 @@ class Shop:
             "MARKET_HOME": str(home),
             "MARKET_PORT": "0",
             "MARKET_DOWNLOAD_CACHE": str(CACHE),
+            "MARKET_SHELF_CHECK": "no",
             "ORT_DISABLE_TELEMETRY": "1",
             "NO_COLOR": "1",
         }

@@ -1,6 +1,7 @@
 """Very small real models, made here: a plain graph, and a text classifier as hubs carry them."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,11 +33,27 @@ def plain_graph(scale: float = 2.0) -> bytes:
     return _bytes(graph)
 
 
-def classifier_graph() -> bytes:
-    """Sums a score over the words of a text: input_ids, attention_mask → logits [batch, 2]."""
-    weights = np.zeros((len(WORDS), 2), np.float32)
-    for word, label in (("good", 1), ("fine", 1), ("bad", 0), ("awful", 0)):
-        weights[WORDS.index(word), label] = 3.0
+def graph_of_other_code() -> bytes:
+    """A graph with a step that no runtime here has the code of."""
+    model = onnx.load_from_string(plain_graph())
+    model.graph.node[0].domain = "com.example.own"
+    model.opset_import.append(onnx.helper.make_opsetid("com.example.own", 1))
+    return bytes(model.SerializeToString())
+
+
+REVIEWS = {"good": "positive", "bad": "negative", "fine": "positive", "awful": "negative"}
+
+
+def classifier_graph(
+    words: Mapping[str, str] = REVIEWS, labels: Sequence[str] = ("negative", "positive")
+) -> bytes:
+    """Sums a score over the words of a text: input_ids, attention_mask → logits [batch, labels].
+
+    Each word speaks for its label; their ids are those of `tokenizer`.
+    """
+    weights = np.zeros((2 + len(words), len(labels)), np.float32)
+    for place, label in enumerate(words.values(), 2):
+        weights[place, labels.index(label)] = 3.0
     nodes = [
         helper.make_node("Gather", ["weights", "input_ids"], ["scores"]),
         helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
@@ -51,7 +68,7 @@ def classifier_graph() -> bytes:
             helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "sequence"])
             for name in ("input_ids", "attention_mask")
         ],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", len(labels)])],
         [
             numpy_helper.from_array(weights, "weights"),
             numpy_helper.from_array(np.array([-1], np.int64), "last"),
@@ -67,12 +84,14 @@ def _bytes(graph: onnx.GraphProto) -> bytes:
     return model.SerializeToString(deterministic=True)
 
 
-def tokenizer() -> bytes:
+def tokenizer(words: Sequence[str] = WORDS[2:]) -> bytes:
+    """A tokenizer.json that knows these words, after [PAD] and [UNK]."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Whitespace
 
-    made = Tokenizer(WordLevel({word: n for n, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    known = (*WORDS[:2], *words)
+    made = Tokenizer(WordLevel({word: n for n, word in enumerate(known)}, unk_token="[UNK]"))
     made.pre_tokenizer = Whitespace()
     return made.to_str().encode()
 

@@ -9,10 +9,12 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from deployer.packager import attestation, provenance
 from deployer.packager import bom as bills
+from deployer.packager.attestation import refusal
 from deployer.packager.evidence import MANIFEST_TYPE
 from deployer.packager.release import MANIFEST, Release, Sign
 
@@ -76,6 +78,23 @@ def documents(
         ],
     )
     return {PASSPORT: attestation.sign(statement, signer, public_key), **found}
+
+
+def require_files(manifest: bytes, folder: Path, subject: str) -> int:
+    """Compare the files that a passport's manifest names with those of a folder; gives how many there are.
+
+    Raises VerificationFailed for one that is missing or another; what else lies there is not looked at. The
+    manifest is one whose signature was seen to hold.
+    """
+    files = {str(one["path"]): str(one["sha256"]) for one in json.loads(manifest)["artifacts"]}
+    for path, sha256 in sorted(files.items()):
+        place = folder / path
+        if not place.is_file():
+            raise refusal(subject, "content", f"{path} is missing", f"缺少 {path}")
+        with place.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                raise refusal(subject, "content", f"{path} was changed", f"{path} 被改动过")
+    return len(files)
 
 
 def archive(files: Mapping[str, bytes], folder: str) -> bytes:

@@ -18,13 +18,18 @@ JSON, FORM, BYTES = "application/json", "multipart/form-data", "application/octe
 def check_fields(body: Body, schema: dict[str, Any]) -> None:
     """Refuse fields that the schema does not know and the absence of those that it requires."""
     known = schema.get("properties", {})
-    names = ", ".join(known)
+    names = ", ".join(map(_expected, known, known.values()))
     for name in body:
         if name not in known:
             raise BadInput(name[:80], Words("is not a field of this model", "不是该模型的字段"), names)
     for name in schema.get("required", []):
         if name not in body:
             raise BadInput(name, Words("is missing", "缺失"), names)
+
+
+def _expected(name: str, field: dict[str, Any]) -> str:
+    """A field's name, and the tensors that it stands for where it does."""
+    return f"{name} ({field['x-tensors']})" if "x-tensors" in field else name
 
 
 def document(name: str, predictor: Predictor) -> Response:

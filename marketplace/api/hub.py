@@ -24,11 +24,13 @@ from marketplace.api import hub_shapes
 from marketplace.auth import AnyRequest, Viewer
 from marketplace.db import read_session
 from marketplace.errors import InvalidRequest, MarketError
+from marketplace.having import require_may_have
 from marketplace.hub_files import LIBRARIES, Files
 from marketplace.i18n import negotiate
 from marketplace.permissions import Permission
 from marketplace.services import Services
 
+MOST_VALUES = 50  # of one query parameter; each narrows a search by a condition of its own
 TREE_PAGE = 1000
 _CODES = {
     "hub-account-needed": "GatedRepo",
@@ -335,6 +337,7 @@ def _resolve(
     revision, path = hub.split_place(place)
     version = repo.at(revision)
     hub.require_access(viewer, repo.listing, version, told_a_token=_told_a_token(request))
+    require_may_have(db, repo.listing, version, viewer.account_id)
     file = Files(services.settings, db, repo.listing, version).get(path)
     if file is None:
         raise _unknown_file(repo, version, path)
@@ -366,18 +369,26 @@ def _unknown_file(repo: hub.Repo, version: Any, path: str) -> hub.HubFileUnknown
 
 
 def _many(request: AnyRequest, *names: str) -> list[str]:
-    """All values of query parameters that may be given several times, also with commas."""
+    """All values of query parameters that may be given several times, also with commas; each is there once.
+
+    Raises InvalidRequest for more of them than anybody asks for.
+    """
     found = [
         value
         for name in names
         for spelling in (name, f"{name}[]")
         for value in request.query_params.getall(spelling, [])
     ]
-    return [part for value in found for part in value.split(",") if part]
+    parts = list(dict.fromkeys(part for value in found for part in value.split(",") if part))
+    if len(parts) > MOST_VALUES:
+        raise InvalidRequest(why=f"{names[0]}: at most {MOST_VALUES}")
+    return parts
 
 
 def _here(request: AnyRequest) -> str:
-    """The address of this request without its query, as the client knows it."""
+    """The address of this request without its query: the shop's public one, or as the client knows it."""
+    if public := request.app.state.services.settings.public_url:
+        return f"{public}{request.url.path}"
     scheme = request.headers.get("x-forwarded-proto", request.url.scheme)
     return f"{scheme}://{request.headers.get('host', request.url.netloc)}{request.url.path}"
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlmodel import Session
 
+from catalog.importers.sources import shown
 from catalog.models import ImportJob, JobState, Mirror, Version
 from marketplace import problems
 from marketplace.importing import topic
@@ -74,8 +75,8 @@ def import_out(services: Services, db: Session, job: ImportJob, lang: str) -> Im
     version = db.get(Version, job.version_id) if job.version_id else None
     return ImportOut(
         id=str(job.id),
-        source=job.source,
-        pinned=job.pinned,
+        source=shown(job.source),
+        pinned=shown(job.pinned),
         name=job.name,
         state=job.state,
         cancel=job.cancel and job.state == JobState.running,
@@ -99,7 +100,7 @@ def mirror_out(mirror: Mirror, lang: str) -> MirrorOut:
     """A mirror."""
     return MirrorOut(
         name=mirror.name,
-        source=mirror.source,
+        source=shown(mirror.source),
         pinned=mirror.pinned,
         period=mirror.period,
         wanted=str(mirror.options.get("wanted", "")),

@@ -86,7 +86,11 @@ def server(
 
 
 def described(services: Services, found: Server) -> dict[str, Any]:
-    """A server with what the registry knows about it."""
+    """A server with what the registry knows about it.
+
+    Nothing listed here speaks MCP by itself: it is deployed first. So no entry has `packages` or `remotes`,
+    which a client would try to start or to call, and each says how it is had.
+    """
     listing, version = found.listing, found.version
     words = words_of(listing, version)
     return {
@@ -104,13 +108,15 @@ def described(services: Services, found: Server) -> dict[str, Any]:
                     "summary_zh": words["summary_zh"],
                     "task": version.manifest["task"],
                     "license": version.license_package,
+                    "deploy": f"market deploy {listing.name}@{version.number}",
                 }
             },
         },
         "_meta": {
             OFFICIAL: {
                 "status": found.status,
-                "publishedAt": moment_of(version.created),
+                "statusChangedAt": moment_of(found.changed),
+                "publishedAt": moment_of(found.published),
                 "updatedAt": moment_of(found.changed),
                 "isLatest": found.latest,
             }

@@ -102,7 +102,8 @@ def doctor_report(services: Services) -> dict[str, Any]:
 def login_link(
     services: NamedDependency[Services], db: NamedDependency[Session], viewer: NamedDependency[Viewer]
 ) -> LoginLinkOut:
-    """A sign-in link for the account of this machine's owner."""
+    """A sign-in link for the account of this machine's owner; not for tokens."""
+    viewer.require_session()
     return _login_link(services, db, viewer)
 
 

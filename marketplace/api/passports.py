@@ -99,6 +99,12 @@ class AnalyticsOut:
     totals: dict[str, int]
 
 
+def find_listing(db: Session, viewer: Viewer, vendor: str, name: str) -> Listing:
+    """The listing that the viewer may know of; raises UnknownListing."""
+    every = viewer.may(Permission.decide_reviews)
+    return listings.get_visible_listing(db, f"{vendor}/{name}", viewer.account_id, all_states=every)
+
+
 def find_version(db: Session, viewer: Viewer, vendor: str, name: str, number: str) -> tuple[Listing, Version]:
     """The version that the viewer may see under this number; raises UnknownListing and UnknownVersion."""
     every = viewer.may(Permission.decide_reviews)
@@ -185,7 +191,7 @@ def show_ratings(
     offset: FromQuery[int] = 0,
 ) -> RatingsOut:
     """The ratings of a listing; operators see the hidden ones too."""
-    listing = listings.get_listing(db, f"{vendor}/{name}")
+    listing = find_listing(db, viewer, vendor, name)
     rows = ratings.ratings_of(
         db,
         listing,
@@ -214,7 +220,7 @@ def write_rating(
     name: FromPath[str],
 ) -> RatingOut:
     """Rate a listing that this account has deployed, or change what it said."""
-    listing = listings.get_listing(db, f"{vendor}/{name}")
+    listing = find_listing(db, viewer, vendor, name)
     row = ratings.rate(db, listing, viewer.account(db), stars=data.stars, text=data.text)
     audit.record(db, viewer, AuditAction.write_rating, listing.name, stars=data.stars)
     db.commit()
@@ -229,7 +235,7 @@ def remove_rating(
     name: FromPath[str],
 ) -> None:
     """Take one's own rating back."""
-    listing = listings.get_listing(db, f"{vendor}/{name}")
+    listing = find_listing(db, viewer, vendor, name)
     ratings.remove(db, listing, viewer.account(db).id)
     audit.record(db, viewer, AuditAction.remove_rating, listing.name)
     db.commit()
@@ -257,7 +263,7 @@ def hide_rating(
     rating: FromPath[UUID],
 ) -> RatingOut:
     """Hide a rating that breaks the rules, or show it again."""
-    listing = listings.get_listing(db, f"{vendor}/{name}")
+    listing = find_listing(db, viewer, vendor, name)
     row = ratings.hide(db, listing, rating, hidden=data.hidden)
     action = AuditAction.hide_rating if data.hidden else AuditAction.show_rating
     audit.record(db, viewer, action, listing.name, rating=str(row.id))
@@ -278,7 +284,7 @@ def show_analytics(
 ) -> AnalyticsOut:
     """Views, deployments, calls and ratings of the last 30 days; for the vendor's members and operators."""
     services.views.flush(services.engine)
-    listing = listings.get_listing(db, f"{vendor}/{name}")
+    listing = find_listing(db, viewer, vendor, name)
     require_insider(db, viewer, listing)
     found = analytics.report(db, listing)
     days = [

@@ -132,9 +132,9 @@ def create_account(
     db: NamedDependency[Session],
     viewer: NamedDependency[Viewer],
 ) -> AccountOut:
-    """A new account, with a link that signs its owner in once where the asker may make links."""
+    """A new account, with a link that signs in once, where the asker may make links: no token may."""
     account = people.create_account(db, viewer, data.name, data.roles)
-    if viewer.may(Permission.create_sign_in_links):
+    if viewer.may(Permission.create_sign_in_links) and not viewer.by_key:
         return with_link(services, db, viewer, account)
     db.commit()
     return account_out(account)
@@ -212,12 +212,16 @@ def login_link(
     viewer: NamedDependency[Viewer],
     name: FromPath[str],
 ) -> AccountOut:
-    """A link that signs an account in once, within half an hour."""
+    """A link that signs an account in once, within half an hour; not for tokens."""
     return with_link(services, db, viewer, people.get_account(db, name))
 
 
 def with_link(services: Services, db: Session, viewer: Viewer, account: Account) -> AccountOut:
-    """Make a sign-in link for an account and commit; raises AccountDisabled."""
+    """Make a sign-in link for an account and commit; raises AccountDisabled, and SessionNeeded for a token.
+
+    Whoever follows it may all that the account may, for weeks, which no token is to hand out.
+    """
+    viewer.require_session()
     token = people.link_for(db, viewer, account)
     db.commit()
     return account_out(account, f"{services.settings.url}/login/{token}", utcnow() + accounts.LINK_LIFE)

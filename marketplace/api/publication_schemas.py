@@ -143,6 +143,7 @@ class VendorProfile:
     role: str = ""  # of the asker
     members: list[MemberOut] = field(default_factory=list)
     to_prove: ProofOut | None = None
+    withdrawn: bool = False  # an operator took its proof back, and lets it prove nothing by itself
 
 
 @dataclass(frozen=True)
@@ -272,5 +273,6 @@ def vendor_out(
         created=vendor.created,
         role=mine.role if mine else "",
         members=members,
-        to_prove=ProofOut(record, vendor_proof.FILE) if mine else None,
+        to_prove=ProofOut(record, vendor_proof.FILE) if mine and not vendor.withdrawn else None,
+        withdrawn=vendor.withdrawn and bool(mine or operator),
     )

@@ -9,11 +9,12 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 from litestar.response import ServerSentEvent
 from msgspec.json import encode
+from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from catalog import listings, offer, vendors
+from catalog import listings, offer, review, vendors
 from catalog.errors import UnknownListing, UnknownVersion
-from catalog.models import CheckState, Listing, VendorMember, Version, VersionState
+from catalog.models import CheckState, Listing, Vendor, VendorMember, Version, VersionState
 from catalog.vendors import require_proved
 from marketplace import audit, checking, deciding, publishing
 from marketplace.api import uploads as uploads_api
@@ -138,12 +139,13 @@ def index(
     if only:
         found = found.where(Version.state == only)
     page = found.order_by(col(Version.created).desc(), col(Version.id))
-    rows = list(db.exec(page.limit(max(1, min(limit, 200))).offset(max(0, offset))))
+    rows = list(db.exec(page.limit(max(1, min(limit, 200))).offset(max(0, min(offset, 1 << 31)))))
     items = [
         publication_out(services, db, listing, version, viewer.lang, inside=True, whole=False)
         for version, listing in rows
     ]
-    return PublicationPage(items, len(items))
+    total = db.exec(select(func.count()).select_from(found.subquery())).one()
+    return PublicationPage(items, total)
 
 
 @get("/publications/{vendor:str}/{name:str}/{number:str}", permission=Permission.publish, sync_to_thread=True)
@@ -176,12 +178,13 @@ def check(
 ) -> PublicationOut:
     """Begin the checks of a draft whose files are here; a draft that passed them goes on at once."""
     listing, version = _own(db, vendor, name, number, viewer)
-    _require_wanted(db, data.wanted, vendor, viewer)
+    require_wanted(db, data.wanted, vendor, viewer)
     begin_checks(services, db, viewer, listing, version, data.wanted)
     return _out(services, db, listing, version, viewer)
 
 
-def _require_wanted(db: Session, wanted: str, vendor: str, viewer: Viewer) -> None:
+def require_wanted(db: Session, wanted: str, vendor: str, viewer: Viewer) -> None:
+    """Refuse what may not come of the checks: no name that is not proved, no listing without a decision."""
     if wanted not in WANTED:
         raise InvalidRequest(why="wanted is submitted, listed or empty")
     if wanted:
@@ -194,21 +197,25 @@ def _require_wanted(db: Session, wanted: str, vendor: str, viewer: Viewer) -> No
 def begin_checks(
     services: Services, db: Session, viewer: Viewer, listing: Listing, version: Version, wanted: str
 ) -> None:
-    """Start the checks of a draft, or do what is wanted of one that passed; does nothing while they run."""
+    """Start the checks of a draft, or do what is wanted of one that passed; does nothing while they run.
+
+    One that older rules let through, or a card that may not be submitted, is checked again before it goes on.
+    """
+    publishing.require_member(db, db.get_one(Vendor, listing.vendor_id), viewer.account(db))
     if version.state != VersionState.draft or version.check_state in publishing.RUNNING:
         return
     subject = f"{listing.name}@{version.number}"
-    lenient = bool(wanted) and publishing.was_lenient(db, version)
-    if version.check_state == CheckState.passed and not lenient:
+    again = bool(wanted) and (checking.is_outdated(version) or publishing.was_lenient(db, version))
+    if version.check_state == CheckState.passed and not again:
         if wanted:
             publishing.submit(services, db, viewer.account(db), listing, version)
         if wanted == VersionState.listed:
             deciding.approve(services, db, viewer, listing, version)
         return
     publishing.collect(services, db, version)
-    db.refresh(version, with_for_update=True)
-    if version.check_state in publishing.RUNNING:  # somebody else started them meanwhile
-        return
+    review.lock(db, version)
+    if version.state != VersionState.draft or version.check_state in publishing.RUNNING:
+        return  # somebody else was quicker
     audit.record(db, viewer, AuditAction.check_version, subject, wanted=wanted)
     checking.start(services, db, version, wanted=wanted)
 

@@ -8,7 +8,7 @@ from sqlmodel import Session
 
 from catalog import licences, review
 from catalog.models import Listing, Vendor, Version
-from marketplace import checks, problems, publishing
+from marketplace import checks, deciding, problems, publishing
 from marketplace.api.publication_schemas import (
     ChangeOut,
     CheckOut,
@@ -46,6 +46,7 @@ class ReviewOut:
     marked: bool
     vendor: str
     vendor_verified: bool
+    vendor_domain: str  # that its name was proved by
     title: str
     summary: str
     task: str
@@ -67,6 +68,7 @@ class ReviewDetail:
     claims: dict[str, Any]
     measured: dict[str, Any]
     words: dict[str, Any]
+    seen: str  # fingerprint of what a decision is about: words, licences, files, claims
     files: list[FileOut] = field(default_factory=list)
     checks: list[CheckOut] = field(default_factory=list)
     badges: list[BadgeOut] = field(default_factory=list)
@@ -95,6 +97,7 @@ def review_out(services: Services, db: Session, listing: Listing, version: Versi
         marked=checks.is_marked(version),
         vendor=vendor.name,
         vendor_verified=vendor.verified,
+        vendor_domain=vendor.domain,
         title=_word(listing, version, f"title_{lang}"),
         summary=_word(listing, version, f"summary_{lang}"),
         task=str(version.manifest.get("task", listing.task)),
@@ -137,6 +140,7 @@ def detail_out(
         claims=version.claims,
         measured=version.measured,
         words=version.offer,
+        seen=deciding.fingerprint(version),
         files=[FileOut(a["path"], a["sha256"], a["size"]) for a in version.manifest.get("artifacts", [])],
         checks=[check_out(row, lang) for row in checks.rows_of(db, version)],
         badges=[badge_out(badge, lang) for badge in checks.badges(db, version)],

@@ -34,9 +34,10 @@ class FindingIn:
 
 @dataclass(frozen=True)
 class ApproveRequest:
-    """Why it may be had; may stay empty."""
+    """Why it may be had; may stay empty. `seen` is what GET told: refused when it is another by now."""
 
     why: str = ""
+    seen: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def approve(
 ) -> ReviewDetail:
     """Put a submitted version on the shelf."""
     listing, version = deciding.find(db, f"{vendor}/{name}@{number}", viewer)
-    deciding.approve(services, db, viewer, listing, version, why=data.why)
+    deciding.approve(services, db, viewer, listing, version, why=data.why, seen=data.seen)
     return detail_out(services, db, listing, version, viewer.lang)
 
 

@@ -9,6 +9,7 @@ from sqlmodel import Session
 from catalog import search_facets
 from catalog.listings import find_version
 from catalog.models import Listing, Vendor, Version
+from catalog.offered import is_refused
 from catalog.search import Card, Found
 from deployer import deployments
 from deployer.models import Deployment, Variant
@@ -25,6 +26,7 @@ class VendorOut:
     title_zh: str
     title_en: str
     verified: bool
+    domain: str = ""  # that its name was proved by; an operator vouches for a verified one without
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class VersionOut:
     digest: str
     size: int
     created: datetime
+    refused: bool = False  # by newer rules: nobody new is given it
 
 
 @dataclass(frozen=True)
@@ -176,7 +179,7 @@ def card_out(card: Card, lang: str) -> ListingOut:
         size=card.size,
         license_package=card.license_package,
         license_weights=card.license_weights,
-        vendor=VendorOut(card.vendor, card.vendor_zh, card.vendor_en, card.verified),
+        vendor=VendorOut(card.vendor, card.vendor_zh, card.vendor_en, card.verified, card.domain),
         price=card.price,
         latency_ms=card.latency,
     )
@@ -201,7 +204,9 @@ def listing_detail(
         card_en=listing.card_en,
         manifest=version.manifest,
         signature=signature,
-        versions=[VersionOut(v.number, v.state, v.digest, v.size, v.created) for v in versions],
+        versions=[
+            VersionOut(v.number, v.state, v.digest, v.size, v.created, is_refused(v)) for v in versions
+        ],
     )
 
 
@@ -225,7 +230,7 @@ def _listing_values(listing: Listing, version: Version, vendor: Vendor, lang: st
         "size": version.size,
         "license_package": version.license_package,
         "license_weights": version.license_weights,
-        "vendor": VendorOut(vendor.name, vendor.title_zh, vendor.title_en, vendor.verified),
+        "vendor": VendorOut(vendor.name, vendor.title_zh, vendor.title_en, vendor.verified, vendor.domain),
         "price": listing.price,
         "latency_ms": search_facets.latency_of(version),
     }

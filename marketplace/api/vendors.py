@@ -158,6 +158,23 @@ def unprove(
     return _out(services, db, name, viewer)
 
 
+@post(
+    "/vendors/{name:str}/allow-proof",
+    permission=Permission.vouch_vendors,
+    status_code=200,
+    sync_to_thread=True,
+)
+def allow_proof(
+    services: NamedDependency[Services],
+    db: NamedDependency[Session],
+    viewer: NamedDependency[Viewer],
+    name: FromPath[str],
+) -> VendorProfile:
+    """Let a vendor prove its name again after its proof was taken back."""
+    vendoring.allow_proof(db, viewer, vendors.get_vendor(db, name))
+    return _out(services, db, name, viewer)
+
+
 @put("/vendors/{name:str}/members/{account:str}", permission=Permission.manage_vendors, sync_to_thread=True)
 def set_member(
     data: JSONBody[MemberRequest],
@@ -191,4 +208,4 @@ def remove_member(
     return _out(services, db, name, viewer)
 
 
-handlers = [index, create, show, describe, prove, vouch, unprove, set_member, remove_member]
+handlers = [index, create, show, describe, prove, vouch, unprove, allow_proof, set_member, remove_member]

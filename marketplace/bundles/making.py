@@ -20,6 +20,7 @@ from marketplace.bundles.contents import Table, refuse
 from marketplace.bundles.signature import seal
 from marketplace.bundles.writing import Part, write
 from marketplace.db import read_session
+from marketplace.having import require_may_have
 
 
 def make(
@@ -34,8 +35,8 @@ def make(
 ) -> Table:
     """Write a bundle of vendor/name[@version] references; needs no running shop.
 
-    Raises UnknownListing, UnknownVersion, BlobMissing, BlobCorrupted, PackagingFailed, BundleRefused and
-    StorageFull; nothing is left behind then.
+    Raises UnknownListing, UnknownVersion, VersionNotReady, VersionWithheld, BlobMissing, BlobCorrupted,
+    PackagingFailed, BundleRefused and StorageFull; nothing is left behind then.
     """
     home = workshop.home
     names: list[str] = []
@@ -66,6 +67,7 @@ def make(
 def _release(db: Session, home: Path, reference: str) -> tuple[str, dict[str, Part]]:
     """A version's name, and its files and facts below blobs/ and releases/."""
     listing, version = get_version(db, reference)
+    require_may_have(db, listing, version)
     vendor = db.get(Vendor, listing.vendor_id)
     assert vendor is not None
     folder = f"releases/{version.digest.removeprefix('sha256:')}"

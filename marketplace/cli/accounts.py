@@ -25,7 +25,7 @@ def account_path(name: str, what: str = "") -> str:
     return "/".join(filter(None, ("/api/accounts", quote(name, safe=""), what)))
 
 
-@click.group(help=text("管理账号与角色（运维）。", "Manage accounts and roles, as an operator."))
+@click.group(help=text("管理账号与角色（运营者）。", "Manage accounts and roles, as an operator."))
 def accounts() -> None:
     """Manage accounts."""
 
@@ -171,7 +171,7 @@ def _show(told: dict[str, Any], json_out: bool) -> None:
     )
 
 
-@click.command(help=text("查看审计日志：谁做了什么（运维）。", "Show the audit log: who did what."))
+@click.command(help=text("查看审计日志：谁做了什么（运营者）。", "Show the audit log: who did what."))
 @click.option("--account", help=text("只看此人所做。", "Only what this account did."))
 @click.option(
     "--action",

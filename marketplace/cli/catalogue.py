@@ -7,6 +7,7 @@ from urllib.parse import quote
 import click
 
 from marketplace.cli.options import as_json, full_name, show_facts, text, title_of
+from marketplace.cli.words import task, verticals
 from marketplace.terminal import data, data_json, hint, say, size, table
 
 SORTS = ("fit", "newest", "size", "latency")
@@ -74,7 +75,7 @@ def _show_found(page: dict[str, Any]) -> None:
     rows = [
         (
             i["name"],
-            i["task"],
+            task(i["task"]),
             size(i["size"]),
             _milliseconds(i["latency_ms"]),
             i["license_weights"],
@@ -127,17 +128,23 @@ def show(name: str, json_out: bool) -> None:
     facts = [
         (say("名称", "Name"), listing["name"]),
         (say("标题", "Title"), title_of(listing)),
-        (say("任务", "Task"), listing["task"]),
-        (say("行业", "Verticals"), ", ".join(listing["verticals"])),
+        (say("任务", "Task"), task(listing["task"])),
+        (say("行业", "Verticals"), verticals(listing["verticals"])),
         (say("版本", "Version"), listing["version"]),
         (say("大小", "Size"), size(listing["size"])),
         (say("软件包许可", "Package licence"), listing["license_package"]),
         (say("权重许可", "Weights licence"), listing["license_weights"]),
-        (say("商家", "Vendor"), say(listing["vendor"]["title_zh"], listing["vendor"]["title_en"])),
+        (say("商家", "Vendor"), _vendor(listing["vendor"])),
     ]
     show_facts(facts)
     data("\n" + (listing.get(say("card_zh", "card_en")) or say(listing["summary_zh"], listing["summary_en"])))
     hint(f"下一步：market deploy {name} --wait", f"Next: market deploy {name} --wait")
+
+
+def _vendor(vendor: dict[str, Any]) -> str:
+    """Who publishes it, and whose domain its name was proved by."""
+    title = say(vendor["title_zh"], vendor["title_en"])
+    return f"{title} ◈ {vendor['domain']}".rstrip() if vendor["verified"] else title
 
 
 @click.command(
@@ -159,7 +166,7 @@ def compare(names: tuple[str, ...], json_out: bool) -> None:
         [say("名称", "NAME"), *(item["name"] for item in items)],
         [
             (say("版本", "Version"), *(item["version"] for item in items)),
-            (say("任务", "Task"), *(item["task"] for item in items)),
+            (say("任务", "Task"), *(task(item["task"]) for item in items)),
             (say("许可", "Licence"), *(item["license_weights"] for item in items)),
             (say("大小", "Size"), *(size(item["size"]) for item in items)),
             *(

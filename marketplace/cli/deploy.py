@@ -32,14 +32,21 @@ if TYPE_CHECKING:
 @as_json
 def deploy(listing: str, wait: bool, timeout: float, json_out: bool, **asked: Any) -> None:
     """Deploy a listing; with data or a bound of its own, the best variant that holds it."""
+    from marketplace.cli.shelving import once_listed
     from marketplace.client import opened
 
     listing = full_name(listing)
     search = {name: asked.pop(name) for name in ("data", "max_drop", "objective")}
     with opened() as shop:
-        if any(value is not None for value in search.values()):
-            listing, asked = _optimised(shop, listing, timeout, asked, search)
-        made = shop.call("POST", "/api/deployments", json={"listing": listing, **asked})
+
+        def begin() -> dict[str, Any]:
+            name, chosen = listing, asked
+            if any(value is not None for value in search.values()):
+                name, chosen = _optimised(shop, listing, timeout, asked, search)
+            begun: dict[str, Any] = shop.call("POST", "/api/deployments", json={"listing": name, **chosen})
+            return begun
+
+        made = once_listed(shop, listing, wait, timeout, begin)
         key, deployment = made.get("key"), made["deployment"]
         if wait:
             _follow(shop, deployment, made["revision"], timeout)
@@ -129,10 +136,12 @@ def _follow(shop: "Shop", deployment: str, revision: int, timeout: float) -> Non
 
 
 def _tell_steps(news: "Iterator[Event]") -> None:
+    from marketplace.cli.words import step_state
+
     for event in news:
         if event.kind == "step":
-            line = f"{event.data['name']}: {event.data['state']}"
-            hint(line, line)
+            name, state = str(event.data["name"]), str(event.data["state"])
+            hint(f"{_step_words(name)}：{step_state(state)}", f"{name}: {state}")
 
 
 def _draw_steps(news: "Iterator[Event]", progress: "Progress") -> None:

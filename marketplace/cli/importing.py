@@ -245,7 +245,9 @@ def _tell(shop: "Lasting", job: Job, wanted: str, json_out: bool, wait: bool, ti
         hint(f"接着再试：market imports retry {short}", f"To go on with it: market imports retry {short}")
         return FAILED
     if not json_out:
-        data(f"{job['id'][:8]}  {job['name']}  {job['state']}")
+        from marketplace.cli.words import job_state
+
+        data(f"{job['id'][:8]}  {job['name']}  {job_state(job['state'])}")
     hint("查看进度：market imports", "Its progress: market imports")
     return 0
 
@@ -272,20 +274,24 @@ def imports(ctx: click.Context, json_out: bool) -> None:
             "Nothing was imported yet. For example: market import hf://org/repo",
         )
         return
+    from marketplace.cli.words import job_state
+
     rows = [
-        (j["id"][:8], j["name"], j["version"] or "-", j["state"], _where(j), j["source"])
+        (j["id"][:8], j["name"], j["version"] or "-", job_state(j["state"]), _where(j), j["source"])
         for j in page["items"]
     ]
     table(say("编号 名称 版本 状态 进度 来源", "ID NAME VERSION STATE PROGRESS SOURCE").split(), rows)
 
 
 def _where(job: Job) -> str:
+    from marketplace.cli.words import check_state
+
     if job["state"] == "failed":
-        return str(job["error"]["code"])
+        return str(job["error"]["title"])
     if job["state"] == "done":
-        return job["check_state"] or "-"
+        return check_state(job["check_state"])
     share = f" {100 * job['done'] // job['total']}%" if job["total"] else ""
-    return f"{job['step']}{share}" if job["step"] else "-"
+    return f"{say(*STEPS[job['step']])}{share}" if job["step"] in STEPS else "-"
 
 
 def _act(identity: str, verb: str, json_out: bool) -> None:
@@ -296,7 +302,9 @@ def _act(identity: str, verb: str, json_out: bool) -> None:
     if json_out:
         data_json(job)
         return
-    data(f"{job['id'][:8]}  {job['name']}  {job['state']}")
+    from marketplace.cli.words import job_state
+
+    data(f"{job['id'][:8]}  {job['name']}  {job_state(job['state'])}")
     hint("查看进度：market imports", "Its progress: market imports")
 
 

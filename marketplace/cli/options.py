@@ -54,11 +54,11 @@ def warn_of_version(made: dict[str, Any]) -> None:
     """Say it where a deployment runs a version that is not simply on the shelf."""
     name, version = made["deployment"], f"{made['listing']}@{made['version']}"
     hints = {
-        "deprecated": ("已不再推荐", "is no longer recommended"),
+        "deprecated": ("已弃用", "is no longer recommended"),
         "yanked": ("已被撤下", "was taken off the shelf"),
         "draft": ("是未上架的草稿", "is a draft that is not listed"),
         "submitted": ("尚在审核", "is still under review"),
-        "rejected": ("已被驳回", "was rejected"),
+        "rejected": ("未通过审核", "was rejected"),
     }
     if made.get("version_state") in hints:
         zh, en = hints[made["version_state"]]

@@ -36,6 +36,39 @@ def verify_file(path: Path, signer: Signer) -> dict[str, Any]:
     return _looked(str(path), signer, lambda: opening.opened(path))
 
 
+PASSPORT_FOLDER = "passport"
+
+
+def has_passport(folder: Path) -> bool:
+    """Whether a folder of files has its passport beside them, as a download from a shop's Hub does."""
+    from deployer.packager.passport import PASSPORT
+
+    return (folder / PASSPORT_FOLDER / PASSPORT).is_file()
+
+
+def verify_with_passport(folder: Path, signer: Signer) -> dict[str, Any]:
+    """What holds of a passport, and whether the files beside it are those that it names."""
+    from deployer.errors import VerificationFailed
+    from deployer.packager import passport
+    from deployer.packager.release import MANIFEST
+    from marketplace.problems import problem_of
+
+    told = verify_file(folder / PASSPORT_FOLDER, signer)
+    told["subject"] = str(folder)
+    if not told["holds"]:
+        return told
+    manifest = (folder / PASSPORT_FOLDER / MANIFEST).read_bytes()
+    content = next(step for step in told["steps"] if step["step"] == "content")
+    try:
+        told["compared"] = passport.require_files(manifest, folder, str(folder))
+        content["facts"] = {**content["facts"], "compared": told["compared"]}
+    except VerificationFailed as error:
+        facts = error.facts
+        content |= {"verdict": "fails", "why": facts["why"], "why_zh": facts["why_zh"]}
+        told |= {"holds": False, "error": problem_of(error, language()).to_dict()}
+    return told
+
+
 @contextlib.contextmanager
 def _beside(path: Path) -> "Iterator[Evidence]":
     """A signed statement by itself, with the files of its subject that lie beside it."""
@@ -287,6 +320,10 @@ def _words(step: Mapping[str, Any], told: Mapping[str, Any]) -> str:
 def _content(facts: Mapping[str, Any]) -> str:
     if facts["images"]:
         return say("每一字节都与摘要相符", "every byte is what its digest says")
+    if count := facts.get("compared"):
+        return say(
+            f"护照所列 {count} 个文件与目录中的一致", f"{count} files are those that the passport names"
+        )
     return say(f"{facts['files']} 个文件已读取并核算", f"{facts['files']} files, read and hashed")
 
 
@@ -315,14 +352,22 @@ def _evaluation(facts: Mapping[str, Any]) -> str:
 
 
 def _checks(facts: Mapping[str, Any]) -> str:
+    from marketplace.cli.verdicts import counts
+
     rows = facts["rows"]
-    warned = sum(row["verdict"] == "warn" for row in rows)
+    found = counts(rows)
     scanners = sorted(
         {f"{row['scanner']} {row['scanner_version']}".strip() for row in rows if row["scanner"]}
     )
-    passed = say(f"{len(rows) - warned} 项通过", f"{len(rows) - warned} passed")
-    noted = say(f"，{warned} 项提醒", f", {warned} with a warning") if warned else ""
-    return f"{passed}{noted} ({', '.join(scanners)})"
+    said = [
+        say(f"{found['pass']} 项通过", f"{found['pass']} passed"),
+        say(f"{found['warn']} 项提醒", f"{found['warn']} with a warning") if found["warn"] else "",
+        say(f"{found['unknown']} 项没有结论", f"{found['unknown']} without a verdict")
+        if found["unknown"]
+        else "",
+        say(f"{found['fail']} 项不通过", f"{found['fail']} failed") if found["fail"] else "",
+    ]
+    return f"{say('，', ', ').join(filter(None, said))} ({', '.join(scanners)})"
 
 
 def _measurement(facts: Mapping[str, Any]) -> str:
@@ -344,8 +389,17 @@ def passport_rows(chain: Mapping[str, Any]) -> list[tuple[str, object]]:
         words = {"source": _source, "conversion": _conversion, "checks": _checks, "measurement": _measurement}
         if step["step"] in words:
             name = say(STEPS_ZH[step["step"]], step["step"].capitalize())
-            said.append((name, words[step["step"]](step)))
+            said.append((name, words[step["step"]](step) or _stated(chain, step)))
     return said
+
+
+def _stated(chain: Mapping[str, Any], step: Mapping[str, Any]) -> str:
+    """What a vendor says of the source, where nobody saw the files come from there."""
+    facts = [each.get("facts") or {} for each in chain["steps"] if each["step"] == "package"]
+    stated = facts[0].get("stated_source") if facts else ""
+    if step["step"] != "source" or not stated:
+        return ""
+    return say(f"未知；商家自述 {stated}", f"unknown; the vendor states {stated}")
 
 
 def _package(facts: Mapping[str, Any]) -> str:

@@ -115,12 +115,27 @@ def _publish(folder: Path, wanted: str, json_out: bool, wait: bool, timeout: flo
 
 
 def _already(told: Told, json_out: bool) -> int:
-    """The same content is past being a draft."""
+    """The same content is past being a draft; one that was rejected is a failure, whose causes are told."""
+    from marketplace.cli.words import version_state
+
     if json_out:
         data_json(told)
-    name = f"{told['name']}@{told['version']}"
-    hint(f"{name} 已发布过，状态：{told['state']}。", f"{name} was published before; it is {told['state']}.")
-    return 0
+    name, state = f"{told['name']}@{told['version']}", version_state(told["state"])
+    hint(f"{name} 已发布过，状态：{state}。", f"{name} was published before; it is {state}.")
+    if told["state"] != "rejected":
+        return 0
+    for line in findings_of(told):
+        hint(f"  {line}", f"  {line}")
+    hint(
+        "按意见改好，在 market.yaml 里换一个新的版本号，再发布。",
+        "Mend what was found, choose a new version in market.yaml, and publish again.",
+    )
+    return FAILED
+
+
+def findings_of(told: Told) -> list[str]:
+    """What an operator found in a version, a line each: the kind and the words."""
+    return [f"{finding['title']}{say('：', ': ')}{finding['text']}" for finding in told["findings"]]
 
 
 def _unproved(vendor: str, json_out: bool) -> int:
@@ -177,11 +192,12 @@ def _show(told: Told, json_out: bool) -> None:
         data_json(told)
         return
     from marketplace.cli.verdicts import show
+    from marketplace.cli.words import version_state
 
     if told["checks"]:
         show(told["checks"])
     data("")
-    data(f"{told['name']}@{told['version']}  {told['state']}")
+    data(f"{told['name']}@{told['version']}  {version_state(told['state'])}")
 
 
 def _follow(shop: "Lasting", path: str, told: Told, timeout: float) -> Told:
@@ -267,22 +283,41 @@ def versions(name: str, json_out: bool) -> None:
     if json_out:
         data_json(page)
         return
-    from marketplace.cli.verdicts import counts, show
+    _show_versions(page["items"])
+    if number and page["items"]:
+        _show_one(page["items"][0])
+
+
+def _show_versions(items: list[Told]) -> None:
+    from marketplace.cli.verdicts import counts
+    from marketplace.cli.words import check_state, verdict_counts, version_state
 
     rows = []
-    for told in page["items"]:
-        found = counts(told["checks"])
-        checks = " ".join(f"{n} {word}" for word, n in found.items() if n) or told["check_state"]
+    for told in items:
+        checks = verdict_counts(counts(told["checks"])) or check_state(told["check_state"])
         last = told["history"][-1] if told["history"] else {}
-        rows.append((told["version"], told["state"], checks, size(told["size"]), last.get("why", "")))
+        why = last.get("why") or (told["state"] == "rejected" and say("；", "; ").join(findings_of(told)))
+        rows.append((told["version"], version_state(told["state"]), checks, size(told["size"]), why or ""))
     table(say("版本 状态 检查 大小 最近的说明", "VERSION STATE CHECKS SIZE REASON").split(), rows)
-    if number and page["items"]:
-        told = page["items"][0]
+
+
+def _show_one(told: Told) -> None:
+    """One version's checks, what an operator found in it, and what became of it."""
+    from marketplace.cli.verdicts import show
+    from marketplace.cli.words import version_state
+
+    data("")
+    show(told["checks"])
+    if told["findings"]:
         data("")
-        show(told["checks"])
-        for change in told["history"]:
-            what = f"{change['before']} → {change['after']}"
-            data("  ".join((change["at"][:16], what, change["by"], change["why"])).rstrip())
+        data(say("运营者的意见：", "What an operator found:"))
+        for line in findings_of(told):
+            data(f"  {line}")
+    if told["history"]:
+        data("")
+    for change in told["history"]:
+        what = f"{version_state(change['before'])} → {version_state(change['after'])}"
+        data("  ".join((change["at"][:16], what, change["by"], change["why"])).rstrip())
 
 
 def _state_command(name: str, help_text: str) -> click.Command:
@@ -302,7 +337,7 @@ def _state_command(name: str, help_text: str) -> click.Command:
 deprecate = _state_command(
     "deprecate",
     text(
-        "标为不再推荐：仍可部署，带提醒。",
+        "弃用一个版本：仍可部署，带提醒。",
         "Mark a version as no longer recommended; it deploys with a warning.",
     ),
 )
@@ -310,7 +345,7 @@ yank = _state_command(
     "yank", text("撤下一个版本：正在运行的不受影响。", "Take a version off the shelf; what runs goes on.")
 )
 relist = _state_command(
-    "relist", text("让撤下或不再推荐的版本重新上架。", "List a yanked or deprecated version again.")
+    "relist", text("让撤下或弃用的版本重新上架。", "List a yanked or deprecated version again.")
 )
 
 
@@ -332,5 +367,7 @@ def _change(path: str, why: str, json_out: bool) -> None:
         told = shop.call("POST", path, json={"why": why})
     if json_out:
         data_json(told)
-    else:
-        data(f"{told['name']}@{told['version']}  {told['state']}")
+        return
+    from marketplace.cli.words import version_state
+
+    data(f"{told['name']}@{told['version']}  {version_state(told['state'])}")

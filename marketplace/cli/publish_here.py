@@ -36,6 +36,7 @@ def init_here(folder: Path, vendor: str, json_out: bool) -> int:
     for name, text in files.items():
         with (folder / name).open("x", encoding="utf-8") as out:
             out.write(text)
+    _fill_in(folder)
     if json_out:
         data_json({"files": [str(folder / name) for name in files]})
     else:
@@ -46,6 +47,27 @@ def init_here(folder: Path, vendor: str, json_out: bool) -> int:
         f"Fill it in, then run: market publish --check {folder}",
     )
     return 0
+
+
+def _fill_in(folder: Path) -> None:
+    """Put an example in that the model has answered, where the first sheet expects nothing yet."""
+    from catalog.drafting import with_answered
+    from catalog.errors import CatalogError
+    from catalog.offer import FILE_NAME, read
+    from marketplace.first_answer import first_example
+
+    with watched(say("请模型回答一次", "Ask the model once")) as progress:
+        try:
+            offer = read(folder)
+        except CatalogError:  # which --check will tell
+            return
+        if any(example.expect is not None for example in offer.sheet.examples):
+            return
+        found = first_example(folder, offer, progress)
+    if found:
+        sheet = folder / FILE_NAME
+        text = with_answered(sheet.read_text("utf-8"), found, language())
+        sheet.write_text(text, encoding="utf-8")
 
 
 def check_here(folder: Path, json_out: bool) -> int:

@@ -49,8 +49,12 @@ def list_reviews(json_out: bool) -> None:
 
 
 def _row(item: Told) -> tuple[object, ...]:
-    proved = "" if item["vendor_verified"] else say("（未核实）", " (unproved)")
-    checks = " ".join(f"{count} {verdict}" for verdict, count in item["counts"].items() if count)
+    from marketplace.cli.words import verdict_counts
+
+    proved = f" ◈ {item['vendor_domain']}".rstrip()
+    if not item["vendor_verified"]:
+        proved = say("（未验证）", " (unproved)")
+    checks = verdict_counts(item["counts"])
     if item["marked"]:
         checks = say("复检未过 ", "refused by new rules ") + checks
     name = f"{item['name']}@{item['version']}"
@@ -79,24 +83,27 @@ def show(version: str, json_out: bool) -> None:
     name = f"{told['review']['name']}@{told['review']['version']}"
     if told["review"]["state"] == "submitted":
         hint(
-            f"通过：market review approve {name}；退回：market review reject {name} --finding 种类:内容",
-            f"Approve: market review approve {name}; reject: market review reject {name} --finding KIND:TEXT",
+            f"通过：market review approve {name} --seen {told['seen']}；"
+            f"退回：market review reject {name} --finding 种类:内容",
+            f"Approve: market review approve {name} --seen {told['seen']}; "
+            f"reject: market review reject {name} --finding KIND:TEXT",
         )
 
 
 def _show(told: Told) -> None:
     from marketplace.cli import verdicts
+    from marketplace.cli.words import task, version_state
 
     about, measured = told["review"], told["measured"]
     latency = measured.get("latency_ms") or {}
     examples = measured.get("examples") or {}
     show_facts(
         [
-            (say("版本", "Version"), f"{about['name']}@{about['version']}  {about['state']}"),
+            (say("版本", "Version"), f"{about['name']}@{about['version']}  {version_state(about['state'])}"),
             (say("名称", "Title"), about["title"]),
             (say("简介", "Summary"), about["summary"]),
-            (say("任务", "Task"), about["task"]),
-            (say("许可", "Licences"), ", ".join(f"{k} {v}" for k, v in told["licenses"].items() if v)),
+            (say("任务", "Task"), task(about["task"])),
+            (say("许可", "Licences"), _licences(told["licenses"])),
             (say("许可条件", "They ask"), ", ".join(told["terms"])),
             (say("大小", "Size"), f"{size(about['size'])}, {len(told['files'])}"),
             (
@@ -118,16 +125,28 @@ def _show(told: Told) -> None:
         data(f"{finding['title']}: {finding['text']}")
 
 
+def _licences(found: dict[str, str]) -> str:
+    words = {"package": "软件包", "weights": "权重", "base": "基础模型"}
+    return ", ".join(f"{say(words.get(part, part), part)} {each}" for part, each in found.items() if each)
+
+
 @review.command("approve", help=text("通过并上架。", "Approve it: it is listed at once."))
 @click.argument("version")
 @click.option("--why", default="", help=text("原因，记入历史。", "Reason, for its history."))
+@click.option(
+    "--seen",
+    default="",
+    help=text(
+        "review show 给出的指纹；内容已变则拒绝。", "What review show told; refused when it has changed."
+    ),
+)
 @as_json
-def approve(version: str, why: str, json_out: bool) -> None:
+def approve(version: str, why: str, seen: str, json_out: bool) -> None:
     """Approve a version."""
     from marketplace.client import opened
 
     with opened() as shop:
-        told = shop.call("POST", f"{_path(shop, version)}/approve", json={"why": why})
+        told = shop.call("POST", f"{_path(shop, version)}/approve", json={"why": why, "seen": seen})
     name = _decided(told, json_out)
     hint(f"已上架。查看：market show {name}", f"It is listed. Look at it: market show {name}")
 
@@ -160,8 +179,11 @@ def reject(version: str, findings: tuple[str, ...], why: str, json_out: bool) ->
     found = [_finding(each) for each in findings]
     with opened() as shop:
         told = shop.call("POST", f"{_path(shop, version)}/reject", json={"findings": found, "why": why})
-    _decided(told, json_out)
-    hint("已退回，商家会看到意见。", "It was rejected; its vendor reads the findings.")
+    name = _decided(told, json_out)
+    hint(
+        f"已退回。商家这样查看意见：market versions {name}",
+        f"It was rejected. Its vendor reads the findings with: market versions {name}",
+    )
 
 
 def _finding(given: str) -> dict[str, str]:
@@ -172,19 +194,21 @@ def _finding(given: str) -> dict[str, str]:
 
 
 def _decided(told: Told, json_out: bool) -> str:
+    from marketplace.cli.words import version_state
+
     name = f"{told['review']['name']}@{told['review']['version']}"
     if json_out:
         data_json(told)
     else:
-        data(f"{name}  {told['review']['state']}")
+        data(f"{name}  {version_state(told['review']['state'])}")
     return name
 
 
 @review.command(
     "rescan",
     help=text(
-        "按现行规则重新检查在架的版本；省略 VERSION 即全部。",
-        "Check what is listed again by today's rules; without VERSION all of it.",
+        "按现行规则重新检查待审或在架的版本；省略 VERSION 即全部在架的。",
+        "Check a version again by today's rules; without VERSION all that are listed.",
     ),
 )
 @click.argument("version", required=False)
@@ -206,8 +230,8 @@ def rescan(version: str | None, yes: bool, json_out: bool) -> None:
         for item in page["items"]:
             data(f"{item['name']}@{item['version']}")
     hint(
-        "正在逐个检查，期间照常在架。结果：market review",
-        "They are checked one at a time and stay listed meanwhile. What fails stands in: market review",
+        "正在逐个检查，期间状态不变。结果：market review",
+        "They are checked one at a time; their state stays meanwhile. What fails stands in: market review",
     )
 
 

@@ -4,11 +4,15 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from marketplace.cli.options import text
 from marketplace.terminal import hint, say
+
+if TYPE_CHECKING:
+    from deployer.errors import VerificationFailed
 
 key_option = click.option(
     "--key",
@@ -43,12 +47,7 @@ class Signer:
         file = self._file.name
         signer = holds(content, envelope, key, known=self._known, file=file, ask=self._believes)
         if self._given not in ("", signer):
-            raise attestation.refusal(
-                file,
-                "signature",
-                f"it is signed with the key {signer}, which is not the one that --fingerprint names",
-                f"签署它的密钥是 {signer}，不是 --fingerprint 指明的那一把",
-            )
+            raise _of_another(file, signer)
         self.fingerprint = signer
         self.key = next(each for each in [*self._known, key] if attestation.fingerprint(each) == signer)
 
@@ -70,14 +69,38 @@ class Signer:
         trust(self._home, self.key)
 
     def keys(self, brought: "Sequence[bytes]") -> list[bytes]:
-        """The keys (PEM) to check a package with; of those that it brings, the one of the fingerprint."""
+        """The keys (PEM) to check a package with; of those that it brings, the one of the fingerprint.
+
+        Raises VerificationFailed when none of those that it brings is that one.
+        """
         from deployer.packager import attestation
 
         if not self._given:
             return self._known
-        found = []
+        others = []
         for key in [*self._known, *brought]:
             with suppress(ValueError):
-                if attestation.fingerprint(key) == self._given:
-                    found.append(key)
-        return found[:1]
+                fingerprint = attestation.fingerprint(key)
+                if fingerprint == self._given:
+                    return [key]
+                if key in brought:
+                    others.append(fingerprint)
+        if others:
+            raise _of_another(self._file.name, others[0])
+        raise attestation.refusal(
+            self._file.name,
+            "signature",
+            "no key of this fingerprint is known here, and none lies in it; give the key itself with --key",
+            "这里没有该指纹的公钥，其中也没有附带；请用 --key 指定公钥本身",
+        )
+
+
+def _of_another(file: str, signer: str) -> "VerificationFailed":
+    from deployer.packager import attestation
+
+    return attestation.refusal(
+        file,
+        "signature",
+        f"it is signed with the key {signer}, which is not the one that --fingerprint names",
+        f"指纹不符：签署它的密钥是 {signer}，不是 --fingerprint 指明的那一把",
+    )

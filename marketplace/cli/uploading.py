@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from marketplace.client import Refused, Shop, Unreachable, locate
-from marketplace.terminal import say
+from marketplace.terminal import language, say
 
 T = TypeVar("T")
 PATIENCE = 90.0  # seconds that a shop may be away
@@ -164,9 +164,11 @@ def _send_piece(shop: Lasting, upload: dict[str, Any], piece: bytes) -> dict[str
 
 
 def _require_unchanged(path: Path, file: dict[str, Any]) -> None:
-    """A file that was changed while it was sent is no accident of the line."""
+    """A file that is another than its sheet says, or was changed meanwhile, is no accident of the line."""
+    from marketplace.problems import problem
+
     with path.open("rb") as source:
         now = hashlib.file_digest(source, "sha256").hexdigest()
     if now != file["sha256"]:
-        title = say(f"{file['path']} 在上传时被改动", f"{file['path']} was changed while it was sent")
-        raise Refused(409, {"title": title, "code": "file-changed"})
+        found = problem("file-digest-wrong", language(), path=file["path"], digest=now)
+        raise Refused(found.status, found.to_dict())

@@ -37,7 +37,7 @@ def list_vendors(everybody: bool, json_out: bool) -> None:
         )
         return
     rows = [(v["name"], v[say("title_zh", "title_en")], v["role"], _proof(v)) for v in page["items"]]
-    table(say("商家 名称 角色 核实", "VENDOR TITLE ROLE PROOF").split(), rows)
+    table(say("商家 名称 角色 验证", "VENDOR TITLE ROLE PROOF").split(), rows)
 
 
 @vendors.command("create", help=text("新建商家；名称以后不能改。", "Make a vendor; its name stays as it is."))
@@ -58,10 +58,10 @@ def create(name: str, title_zh: str, title_en: str, vouch: bool, json_out: bool)
 
 @vendors.command(
     "prove",
-    help=text("核实商家的名称：域名的 TXT 记录、网站上的文件，或运营者担保。", "Prove a vendor's name."),
+    help=text("验证商家的名称：域名的 TXT 记录、网站上的文件，或运营者担保。", "Prove a vendor's name."),
 )
 @click.argument("name")
-@click.option("--domain", default="", help=text("您的域名，如 example.com。", "Your domain, as example.com."))
+@click.option("--domain", default="", help=text("你的域名，如 example.com。", "Your domain, as example.com."))
 @click.option(
     "--way",
     type=click.Choice(["dns", "file"]),
@@ -114,9 +114,9 @@ def members(name: str, add: str, role: str, remove: str, json_out: bool) -> None
 
 def _proof(vendor: Vendor) -> str:
     if not vendor["verified"]:
-        return say("未核实", "not proved")
+        return say("未验证", "not proved")
     by = {"dns": "DNS", "file": say("网站文件", "file"), "operator": say("运营者担保", "operator")}
-    return f"{by.get(vendor['proof'], vendor['proof'])} {vendor['domain']}".strip() or say("已核实", "proved")
+    return f"{by.get(vendor['proof'], vendor['proof'])} {vendor['domain']}".strip() or say("已验证", "proved")
 
 
 def _tell(vendor: Vendor, json_out: bool, *, how: bool = False) -> None:
@@ -126,7 +126,7 @@ def _tell(vendor: Vendor, json_out: bool, *, how: bool = False) -> None:
         facts = [
             (say("商家", "Vendor"), vendor["name"]),
             (say("名称", "Title"), vendor[say("title_zh", "title_en")]),
-            (say("核实", "Proof"), _proof(vendor)),
+            (say("验证", "Proof"), _proof(vendor)),
         ]
         if how and vendor["to_prove"]:
             facts += [
@@ -137,7 +137,7 @@ def _tell(vendor: Vendor, json_out: bool, *, how: bool = False) -> None:
     if not vendor["verified"]:
         name = vendor["name"]
         hint(
-            f"名称核实后才能上架。须放置的内容：market vendors prove {name}；放好后加 --domain 域名。"
+            f"名称验证后才能上架。须放置的内容：market vendors prove {name}；放好后加 --domain 域名。"
             "运营者可用 --vouch。",
             "Nothing is listed until the name is proved. What to put where: "
             f"market vendors prove {name}; then again with --domain. Operators may --vouch.",

@@ -81,8 +81,8 @@ def _show_steps(rows: Sequence[Row]) -> None:
     steps: dict[str, str] = {}
     for row in rows:
         if row["verdict"] != "pass" and row["next"] and row["code"] != OPERATORS:
-            where = f"{row['path']}: " if row["path"] else ""
-            steps.setdefault(f"{where}{row['detail']}", str(row["next"]))
+            about = (str(row["path"]), str(row["summary"] or row["title"]), str(row["detail"]))
+            steps.setdefault(say("：", ": ").join(filter(None, about)), str(row["next"]))
     if not steps:
         return
     data("")

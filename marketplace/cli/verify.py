@@ -19,10 +19,10 @@ SIGNATURE, KEY = "signature.json", "signing.pub.pem"
 @click.command(
     help=text(
         "离线核对签名、摘要、证书、物料清单与来源链：SUBJECT 是包文件或目录（.tar、.zip、OCI 布局、"
-        "离线包）、引擎中的镜像、仓库引用、部署名或 sha256:… 的变体。",
+        "离线包，或带有 passport/ 的模型目录）、引擎中的镜像、仓库引用、部署名或 sha256:… 的变体。",
         "Check signature, digests, certificate, bill and origin: SUBJECT is a package's file or folder (.tar,"
-        " .zip, OCI layout, bundle), an image of the engine, a registry's reference, a deployment or a"
-        " variant's sha256:….",
+        " .zip, OCI layout, bundle; or a model's with its passport/ beside it), an image of the engine, a"
+        " registry's reference, a deployment or a variant's sha256:….",
     )
 )
 @click.argument("subject")
@@ -46,6 +46,8 @@ def verify(subject: str, key: Path | None, fingerprint: str | None, json_out: bo
 def _look(subject: str, key: Path | None, fingerprint: str | None) -> dict[str, Any]:
     path = Path(subject).expanduser()
     signer = Signer(path, key, fingerprint)
+    if path.is_dir() and not _is_package(path) and proved.has_passport(path):
+        return proved.verify_with_passport(path, signer)
     if path.is_dir() and not _is_package(path):
         return verify_folder(path, key)
     if path.exists():

@@ -39,7 +39,8 @@ def main() -> int:
 
 async def _serve(config: settings.Settings, limits: Limits, listener: socket.socket) -> int:
     loop = asyncio.get_running_loop()
-    gateway = Gateway(f"unix:{config.shop_socket}", limits, config.lang, config.home)
+    shop = f"unix:{config.shop_socket}"
+    gateway = Gateway(shop, limits, config.lang, config.home, config.trusted_proxies)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
@@ -14,6 +14,7 @@ from marketplace.gateway import files
 from marketplace.gateway.client import Client, ClientGone
 from marketplace.gateway.heads import Request
 from marketplace.gateway.problems import Refusal, language_of, starting_page
+from marketplace.gateway.proxies import networks, origin
 from marketplace.gateway.routes import Key, Path, Table, Target, read_path
 from marketplace.gateway.upstream import Pools, Response, Upstream, UpstreamGone
 from marketplace.gateway.usage import Usage
@@ -81,13 +82,20 @@ class Relay:
 class Gateway:
     """Answers client connections from the shop's routes; `shop` is the address of the shop's socket.
 
-    Where `home` is given, files below it are sent from here as the shop tells.
+    Where `home` is given, files below it are sent from here as the shop tells. `proxies` are networks of
+    those that are believed when they say who asks.
     """
 
     def __init__(
-        self, shop: str, limits: Limits | None = None, language: str = "zh", home: FilePath | None = None
+        self,
+        shop: str,
+        limits: Limits | None = None,
+        language: str = "zh",
+        home: FilePath | None = None,
+        proxies: Sequence[str] = (),
     ) -> None:
         self.limits = limits or Limits()
+        self.proxies = networks(proxies)
         self.home = home
         self.shop, self.language = shop, language
         self.table = Table()
@@ -246,7 +254,7 @@ class Gateway:
     ) -> None:
         key = self.table.key_of(find(request.headers, b"authorization"))
         target = await self._target(deployment, key)
-        headers = end_to_end(request.headers, _KEPT_FROM_REPLICAS) + _forwarded(client, request)
+        headers = end_to_end(request.headers, _KEPT_FROM_REPLICAS) + self._forwarded(client, request)
         if target.key:
             headers.append((b"authorization", b"Bearer " + target.key.encode()))
         limit = self.table.max_body
@@ -281,7 +289,7 @@ class Gateway:
             )
 
     async def _to_shop(self, client: Client, request: Request, path: Path) -> None:
-        headers = end_to_end(request.headers, _FORWARDED) + _forwarded(client, request)
+        headers = end_to_end(request.headers, _FORWARDED) + self._forwarded(client, request)
         if self.home is not None:
             headers.append(files.OFFER)
         body = None if request.has_body else b""
@@ -298,6 +306,17 @@ class Gateway:
                 raise Refusal(503, "shop-starting", headers=[(b"retry-after", b"1")]) from None
             page, fields = starting_page(self._language(request))
             await client.send(503, fields, page)
+
+    def _forwarded(self, client: Client, request: Request) -> Headers:
+        """Who asks, where and how, in the place of what the client says of it."""
+        host = find(request.headers, b"host")
+        address, scheme = origin(client.peer, request.headers, self.proxies)
+        return [
+            (b"host", host),
+            (b"x-forwarded-for", address.encode()),
+            (b"x-forwarded-host", host),
+            (b"x-forwarded-proto", scheme.encode()),
+        ]
 
     def _language(self, request: Request) -> str:
         return language_of(find(request.headers, b"accept-language"), self.language)
@@ -421,16 +440,6 @@ def _request_head(request: Request, relay: Relay) -> bytes:
     elif relay.body or request.method not in _SAFE:
         headers = [*headers, (b"content-length", b"%d" % len(relay.body))]
     return encode_head(b"%b %b HTTP/1.1" % (request.method, relay.path), headers)
-
-
-def _forwarded(client: Client, request: Request) -> Headers:
-    host = find(request.headers, b"host")
-    return [
-        (b"host", host),
-        (b"x-forwarded-for", client.peer.encode()),
-        (b"x-forwarded-host", host),
-        (b"x-forwarded-proto", b"http"),
-    ]
 
 
 def _too_large(limit: int) -> Refusal:

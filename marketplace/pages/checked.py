@@ -46,6 +46,15 @@ class CheckShown:
     passed: list[RowShown] = field(default_factory=list)
     seconds: float | None = None
 
+    @property
+    def to_look_at(self) -> bool:
+        """Whether its vendor may mend something that does not stop the version.
+
+        A shop without a second scanner is its operator's matter: unknown stays unknown, but asks nothing.
+        """
+        open_ = (Verdict.warned, Verdict.unknown)
+        return self.verdict in open_ and any(row.code != "scanner-none" for row in self.rows)
+
 
 @dataclass(frozen=True)
 class Figure:

@@ -42,6 +42,7 @@ from marketplace.workflows import BOARD, topic
 
 NOTHING = _("Nothing was filled in; fill in the field, or choose an example.")
 NO_OBJECT = _("A JSON object is expected, such as an example has it.")
+LONGEST_BODY = 800  # characters of a request that stands within the code to copy
 TICK = 1.0  # seconds between looks at a running step, whose clock moves
 PULSE = 15.0  # seconds between looks at a deployment where nothing moves
 BUSY = frozenset(
@@ -107,6 +108,7 @@ def _context(item: DeploymentOut, offer: Offer, key: str = "") -> dict[str, Any]
         "busy": item.state in BUSY,
         "field": field,
         "sample": answers.text_of(request) if field == "text" else "",
+        "body": request if field == "body" and len(json.dumps(request)) <= LONGEST_BODY else {},
         "voice": request.get("voice", ""),
         "base_url": item.endpoint.rpartition("/d/")[0],
         "said": offer.said,

@@ -12,8 +12,8 @@ from litestar.response import Redirect
 from sqlmodel import Session
 
 from catalog import listings, review
-from catalog.errors import UnknownListing, UnknownVersion
-from catalog.models import Listing, Rating, Vendor, Version, VersionState
+from catalog.models import Listing, Rating, Vendor, Verdict, Version, VersionState
+from catalog.offered import is_refused
 from marketplace import audit, ratings
 from marketplace.audit import AuditAction
 from marketplace.auth import AnyRequest, Viewer
@@ -54,34 +54,26 @@ class MayRate:
     own: Rating | None = None
 
 
-def version_of(db: Session, row: Listing) -> Version:
-    """The version that the page shows: the newest listed one, else the newest that is deprecated."""
-    try:
-        return listings.current_version(db, row)
-    except (UnknownListing, UnknownVersion):
-        found = (version for version in listings.visible_versions(db, row) if version.state == S.deprecated)
-        version = next(found, None)
-        if version is None:
-            raise
-        return version
-
-
 def about(
     services: Services, db: Session, request: AnyRequest, viewer: Viewer, row: Listing, version: Version
 ) -> dict[str, Any]:
-    """All of it, for the listing's template; the view is counted."""
-    services.views.count(
-        row.id, request.headers.get("user-agent", ""), request.headers.get("sec-purpose", "")
-    )
+    """All of it, for the listing's template; the view is counted unless an insider looks."""
     reviewer = viewer.may(Permission.decide_reviews)
+    insider = reviewer or _is_member(db, row, viewer)
+    if not insider:
+        services.views.count(
+            row.id, request.headers.get("user-agent", ""), request.headers.get("sec-purpose", "")
+        )
     seen = [v for v in listings.visible_versions(db, row) if v.state != S.yanked or reviewer]
     return {
         "vendor": db.get_one(Vendor, row.vendor_id),
-        "insider": reviewer or _is_member(db, row, viewer),
+        "insider": insider,
         "licence_said": checked.licence_said(version, viewer.lang),
         "figures": checked.figures(version, viewer.lang),
         "badges": checked.badges(db, version, viewer.lang),
         "versions": seen,
+        "refused": {v.number for v in seen if is_refused(v)},
+        "refusals": _refusals(db, version, viewer.lang),
         "notes": {v.number: note for v in seen if (note := note_of(db, v))},
         "rating": ratings.summary(db, row),
         "ratings": [
@@ -91,6 +83,13 @@ def about(
         "may_rate": may_rate(db, row, viewer),
         "hub": f"HF_ENDPOINT={services.settings.url}/hf hf download {row.name}",
     }
+
+
+def _refusals(db: Session, version: Version, lang: str) -> list[str]:
+    """The checks that newer rules refuse a version for; none where it is offered."""
+    if not is_refused(version):
+        return []
+    return [check.title for check in checked.table(db, version, lang) if check.verdict == Verdict.failed]
 
 
 def _is_member(db: Session, row: Listing, viewer: Viewer) -> bool:
@@ -128,7 +127,7 @@ def rate(
     name: FromPath[str],
 ) -> Redirect:
     """Rate the listing, or change what one said."""
-    listing = listings.get_listing(db, f"{vendor}/{name}")
+    listing = listings.get_visible_listing(db, f"{vendor}/{name}", viewer.account_id)
     text = data.get("stars", "")
     stars = int(text) if text.isascii() and text.isdecimal() and len(text) == 1 else 0
     ratings.rate(db, listing, viewer.account(db), stars=stars, text=data.get("text", ""))
@@ -145,7 +144,7 @@ def remove(
     name: FromPath[str],
 ) -> Redirect:
     """Take one's own rating back."""
-    listing = listings.get_listing(db, f"{vendor}/{name}")
+    listing = listings.get_visible_listing(db, f"{vendor}/{name}", viewer.account_id)
     ratings.remove(db, listing, viewer.account(db).id)
     audit.record(db, viewer, AuditAction.remove_rating, listing.name)
     db.commit()

@@ -1,5 +1,6 @@
 """For operators: who has an account here, and the audit log."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from litestar import get, post
@@ -8,6 +9,7 @@ from litestar.params import FromPath, FromQuery, URLEncodedBody
 from litestar.response import Redirect, Template
 from sqlmodel import Session
 
+from catalog.review import FINDINGS
 from marketplace import accounts, audit, people
 from marketplace.api.people import LAST, moment, with_link
 from marketplace.api.people_schemas import AccountOut, account_out, audit_out
@@ -15,30 +17,61 @@ from marketplace.auth import AnyRequest, Viewer
 from marketplace.errors import InvalidRequest, MarketError
 from marketplace.i18n import gettext
 from marketplace.i18n import mark as _
+from marketplace.pages import words
 from marketplace.pages.forms import index_of, see_other
-from marketplace.pages.rendering import page
-from marketplace.people_words import ACTIONS
+from marketplace.pages.rendering import page, size
+from marketplace.people_words import ACTIONS, PERMISSIONS
 from marketplace.permissions import Permission
 from marketplace.problems import Problem, problem_of
 from marketplace.services import Services
 
 PAGE = 50  # events on a page
 FACTS = {
+    "account": _("account"),
+    "after": _("after"),
     "again": _("again"),
     "before": _("before"),
+    "bytes": _("size"),
     "days": _("valid days"),
     "device": _("device"),
+    "digest": _("digest"),
+    "domain": _("domain"),
+    "findings": _("findings"),
     "id": _("id"),
     "listing": _("listing"),
+    "lived": _("was live"),
     "method": _("by"),
+    "period": _("every"),
+    "rating": _("rating"),
     "reason": _("reason"),
+    "result": _("result"),
+    "role": _("role"),
     "roles": _("roles"),
     "runtime": _("runtime"),
     "scopes": _("scopes"),
     "sessions_ended": _("signed out"),
+    "source": _("source"),
+    "stars": _("stars"),
     "terminal": _("place"),
     "version": _("version"),
+    "wanted": _("wanted"),
+    "way": _("by"),
+    "why": _("reason"),
 }
+METHODS = {"link": _("a link"), "password": _("a password"), "dns": _("the DNS"), "file": _("a file")}
+MEMBERS = {"owner": _("owner"), "publisher": _("publisher")}
+WORDS: dict[str, Mapping[str, str]] = {
+    "after": words.VERSION_STATES,
+    "before": words.VERSION_STATES | words.ROLES,
+    "method": METHODS,
+    "result": words.CHECK_STATES,
+    "role": MEMBERS,
+    "roles": words.ROLES,
+    "scopes": PERMISSIONS,
+    "wanted": words.VERSION_STATES,
+    "way": METHODS,
+}
+"""Of a fact whose values are ids, what they are called."""
 
 
 @get("/accounts", permission=Permission.manage_accounts, include_in_schema=False, sync_to_thread=True)
@@ -239,10 +272,26 @@ def _facts(facts: dict[str, Any], lang: str) -> list[tuple[str, str]]:
     """Facts as words; what says nothing is left out."""
     shown = []
     for key, value in facts.items():
-        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        if value not in ("", None, []):
-            shown.append((gettext(lang, FACTS.get(key, key)), text))
+        if value in ("", None, []) or value is False:
+            continue
+        each = value if isinstance(value, list) else [value]
+        text = ", ".join(_value(key, one, lang) for one in each)
+        shown.append((gettext(lang, FACTS.get(key, key)), text))
     return shown
+
+
+def _value(key: str, value: Any, lang: str) -> str:
+    """One value of a fact: ids in words, bytes as a size."""
+    if value is True:
+        return gettext(lang, _("yes"))
+    if key == "bytes" and isinstance(value, int):
+        return size(value)
+    if key == "period" and isinstance(value, int):
+        return f"{value // 3600} h"
+    if key == "findings" and (kind := FINDINGS.get(str(value))):
+        return kind.title_zh if lang == "zh" else kind.title_en
+    known = WORDS.get(key, {}).get(str(value))
+    return gettext(lang, known) if known else str(value)
 
 
 handlers: list[Any] = [

@@ -121,6 +121,7 @@ def _page(
         most=services.settings.max_body,
         total=services.settings.upload_limit,
         sample=forms.SAMPLE,
+        expected=forms.EXPECT,
     )
 
 
@@ -195,7 +196,7 @@ def send(
     except REFUSALS as error:
         db.rollback()
         said = problem_of(error, viewer.lang)
-        where = forms.field_of(error, len(values.keep_examples))
+        where = forms.field_of(error, forms.used(values, _pictures(values, data)))
         return _page(request, services, db, viewer, values, {where: said})
     return see_other(f"/vendor/listings/{offered.name}/{offered.number}")
 
@@ -235,12 +236,14 @@ def _offer(
     artifacts = list({sent.path: sent for sent in [*kept, *before, *now]}.values())
     if not artifacts:
         raise FieldRefused(field="files", why=gettext(viewer.lang, _("choose the model's files")))
-    pictures = {
-        n: file.file.read(offer.EXAMPLE_LIMIT + 1)
-        for n in range(forms.EXAMPLES)
-        if isinstance(file := data.get(f"examples.{n}.image"), UploadFile) and file.filename
-    }
+    pictures = {n: file.file.read(offer.EXAMPLE_LIMIT + 1) for n, file in _pictures(values, data).items()}
     return offer.parse(forms.sheet(values, artifacts, pictures, base, viewer.lang))
+
+
+def _pictures(values: Values, data: Mapping[str, Any]) -> dict[int, UploadFile]:
+    """The pictures that were chosen, by the row of their example."""
+    sent = {n: data.get(f"examples.{n}.image") for n in range(len(values.examples))}
+    return {n: file for n, file in sent.items() if isinstance(file, UploadFile) and file.filename}
 
 
 def _files(data: Mapping[str, Any], name: str, lang: str) -> Iterator[tuple[str, UploadFile]]:

@@ -7,7 +7,7 @@ field by itself.
 import base64
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -22,7 +22,9 @@ from marketplace.i18n import gettext
 from marketplace.i18n import mark as _
 
 EXAMPLES = 3
-"""Rows for examples."""
+"""Rows for new examples; those of the version that it starts from have rows of their own before them."""
+MOST_EXAMPLES = 20
+SHOWN = 20_000  # characters of a request that are shown to be edited
 LONGEST = 4000  # characters of a field; cards and JSON have bounds of their own
 TEXTS = (
     "vendor",
@@ -78,20 +80,26 @@ license:
 files:
   model: model.onnx
   tokenizer: tokenizer.json
+options:
+  labels: [amount, date, title]
 claims:
   latency_ms: 5
 examples:
   - title: {zh: 金额, en: An amount}
     request: {text: "合计 1,280.00 元"}
-    expect: {label: amount}
+    expect: {results: [{label: amount}]}
 card:
   zh: card.zh.md
   en: card.en.md
 """
+EXPECT = '{"results": [{"label": "amount"}]}'
+"""What the answer to its example must be, as it is shown in the boxes for examples."""
 
 
 class FieldRefused(InvalidRequest):
     """A field of the form holds something else. Facts: field, why."""
+
+    code = "field-refused"
 
 
 @dataclass
@@ -104,6 +112,9 @@ class Values:
     keep_files: set[str] = field(default_factory=set)
     """Paths of the version that it starts from."""
     keep_examples: set[int] = field(default_factory=set)
+    """Rows of its examples that go on, as they were or as they are filled in now."""
+    before: int = 0
+    """How many of the rows belong to examples of the version that it starts from."""
     gated: bool = False
 
     def __getitem__(self, name: str) -> str:
@@ -126,16 +137,19 @@ class Sent:
 def read(data: Mapping[str, Any]) -> Values:
     """The fields as they were sent."""
     sent = {name: value for name, value in data.items() if isinstance(value, str)}
+    told = sent.get("before", "")
+    before = min(int(told), MOST_EXAMPLES) if told.isdecimal() and len(told) < 4 else 0
     longest = {"card.zh": CARD_LIMIT, "card.en": CARD_LIMIT, "options": 100_000}
     return Values(
         {name: sent.get(name, "").strip()[: longest.get(name, LONGEST)] for name in TEXTS},
         [id for id in taxonomy.VERTICALS if sent.get(f"vertical.{id}")],
         [
             {part: sent.get(f"examples.{n}.{part}", "").strip()[:100_000] for part in PARTS}
-            for n in range(EXAMPLES)
+            for n in range(before + EXAMPLES)
         ],
         {name.removeprefix("keep.") for name in sent if name.startswith("keep.")},
-        {int(n) for name in sent if name.startswith("keep-example.") and (n := name[13:]).isdecimal()},
+        {n for n in range(before) if sent.get(f"keep-example.{n}")},
+        before,
         bool(sent.get("gated")),
     )
 
@@ -169,11 +183,17 @@ def of_version(listing: Listing, version: Version, number: str) -> Values:
         "base": f"{listing.name}@{version.number}",
         **_numbers(version.claims, words.get("needs") or {}, word("price") or {}),
     }
+    examples = [
+        _row(e["title_zh"], e["title_en"], e["request"], e["expect"])
+        for e in version.manifest.get("examples", [])
+    ]
     return Values(
         {key: str(value) for key, value in texts.items()},
         list(word("verticals")),
+        [*examples, *({} for _n in range(EXAMPLES))],
         keep_files={str(a["path"]) for a in version.manifest["artifacts"]},
-        keep_examples=set(range(len(version.manifest.get("examples", [])))),
+        keep_examples=set(range(len(examples))),
+        before=len(examples),
         gated=bool(word("gated")),
     )
 
@@ -209,22 +229,25 @@ def of_sheet(content: bytes) -> Values:
 
 
 def _examples_of(sheet: MarketYaml) -> list[dict[str, str]]:
-    rows = []
-    for example in sheet.examples:
-        if "$file" in json.dumps(example.request):
-            continue
-        text = example.request.get("text") if set(example.request) == {"text"} else None
-        expect = json.dumps(example.expect, ensure_ascii=False) if example.expect is not None else ""
-        rows.append(
-            {
-                "title.zh": example.title.zh,
-                "title.en": example.title.en,
-                "text": text if isinstance(text, str) else "",
-                "json": "" if isinstance(text, str) else json.dumps(example.request, ensure_ascii=False),
-                "expect": expect,
-            }
-        )
+    rows = [
+        _row(example.title.zh, example.title.en, example.request, example.expect)
+        for example in sheet.examples
+        if not re.search(r'"(?:\$file|base64)"', json.dumps(example.request))
+    ]
     return [*rows[:EXAMPLES], *({} for _n in range(EXAMPLES - len(rows)))]
+
+
+def _row(zh: str, en: str, request: Mapping[str, Any], expect: Any) -> dict[str, str]:
+    """An example as its boxes show it; a request with the bytes of a file in it shows none."""
+    text = request.get("text") if set(request) == {"text"} else None
+    plain = json.dumps(request, ensure_ascii=False)
+    return {
+        "title.zh": zh,
+        "title.en": en,
+        "text": text if isinstance(text, str) else "",
+        "json": "" if isinstance(text, str) or '"base64"' in plain or len(plain) > SHOWN else plain,
+        "expect": json.dumps(expect, ensure_ascii=False) if expect is not None else "",
+    }
 
 
 def _numbers(claims: Mapping[str, Any], needs: Mapping[str, Any], price: Mapping[str, Any]) -> dict[str, str]:
@@ -260,6 +283,8 @@ def sheet(
 ) -> dict[str, Any]:
     """{"sheet", "cards"} as `catalog.offer.parse` takes it; raises FieldRefused."""
     texts = values.texts
+    if not texts["task"]:
+        raise FieldRefused(field="task", why=gettext(lang, _("choose what the model is for")))
     made: dict[str, Any] = {
         "schema": 1,
         "name": f"{texts['vendor']}/{texts['name']}",
@@ -365,38 +390,43 @@ def _parsed(text: str, name: str, lang: str, empty: Any) -> Any:
         raise FieldRefused(field=name, why=why) from None
 
 
+def used(values: Values, pictures: Collection[int]) -> list[int]:
+    """The rows that become examples, in their order."""
+    return [
+        n
+        for n, row in enumerate(values.examples)
+        if (n in values.keep_examples if n < values.before else any(row.values()) or n in pictures)
+    ]
+
+
 def _examples(
     values: Values, pictures: Mapping[int, bytes], base: Version | None, lang: str
 ) -> list[dict[str, Any]]:
-    kept = base.manifest.get("examples", []) if base else []
-    made = [
-        {
-            "title": {"zh": e["title_zh"], "en": e["title_en"]},
-            "request": e["request"],
-            "expect": e["expect"],
-        }
-        for n, e in enumerate(kept)
-        if n in values.keep_examples
+    before = (base.manifest.get("examples", []) if base else [])[: values.before]
+    return [
+        _example(n, values.examples[n], pictures.get(n), before[n] if n < len(before) else None, lang)
+        for n in used(values, pictures)
     ]
-    for n, row in enumerate(values.examples):
-        if any(row.values()) or n in pictures:
-            made.append(_example(n, row, pictures.get(n), lang))
-    return made
 
 
-def _example(n: int, row: Mapping[str, str], picture: bytes | None, lang: str) -> dict[str, Any]:
+def _example(
+    n: int, row: Mapping[str, str], picture: bytes | None, before: Mapping[str, Any] | None, lang: str
+) -> dict[str, Any]:
     expect = row.get("expect", "")
     title = row.get("title.zh") or row.get("title.en") or str(n + 1)
     return {
         "title": {"zh": row.get("title.zh") or title, "en": row.get("title.en") or title},
-        "request": _request(n, row, picture, lang),
+        "request": _request(n, row, picture, before, lang),
         "expect": _parsed(expect, f"examples.{n}", lang, None)
-        if expect[:1] in '{["-0123456789'
+        if expect[:1] in '{["-0123456789' or expect in ("true", "false", "null")
         else expect or None,
     }
 
 
-def _request(n: int, row: Mapping[str, str], picture: bytes | None, lang: str) -> Any:
+def _request(
+    n: int, row: Mapping[str, str], picture: bytes | None, before: Mapping[str, Any] | None, lang: str
+) -> Any:
+    """What was chosen or typed now, else what the example had."""
     if picture is not None:
         if len(picture) > EXAMPLE_LIMIT:
             why = gettext(lang, _("the picture is larger than {limit} bytes"), limit=EXAMPLE_LIMIT)
@@ -406,6 +436,8 @@ def _request(n: int, row: Mapping[str, str], picture: bytes | None, lang: str) -
         return _parsed(row["json"], f"examples.{n}", lang, {})
     if row.get("text"):
         return {"text": row["text"]}
+    if before is not None:
+        return before["request"]
     why = gettext(lang, _("write a text or JSON, or choose a picture"))
     raise FieldRefused(field=f"examples.{n}", why=why)
 
@@ -416,17 +448,17 @@ def _request(n: int, row: Mapping[str, str], picture: bytes | None, lang: str) -
 FIELD = re.compile(r"(?:\S+:\d+ )?(\S+)")
 
 
-def field_of(error: Exception, kept: int = 0) -> str:
+def field_of(error: Exception, rows: Sequence[int] = ()) -> str:
     """The field that a refusal belongs to; the form as a whole when there is none.
 
-    `kept` examples come before those that were typed.
+    `rows` are those of the examples that were made of the form.
     """
     facts: dict[str, Any] = getattr(error, "facts", {})
     code = str(getattr(error, "code", ""))
     if isinstance(error, FieldRefused):
         return str(facts["field"])
     if isinstance(error, InvalidManifest):
-        return _of_path(str(facts.get("path", "")), kept)
+        return _of_path(str(facts.get("path", "")), rows)
     if code in ("version-taken", "version-busy"):
         return "version"
     if code in ("unknown-vendor", "not-a-member", "vendor-unproved"):
@@ -436,13 +468,13 @@ def field_of(error: Exception, kept: int = 0) -> str:
     return "form"
 
 
-def _of_path(path: str, kept: int) -> str:
+def _of_path(path: str, rows: Sequence[int]) -> str:
     match = FIELD.match(path)
     parts = (match[1] if match else path).split(".")
     parts[0] = WRONG.get(parts[0], parts[0])
     if parts[0] == "examples":
-        row = int(parts[1]) - kept if len(parts) > 1 and parts[1].isdecimal() else -1
-        return f"examples.{row}" if 0 <= row < EXAMPLES else "form"
+        place = int(parts[1]) if len(parts) > 1 and parts[1].isdecimal() else len(rows)
+        return f"examples.{rows[place]}" if place < len(rows) else "form"
     while parts and ".".join(parts) not in TEXTS:
         parts.pop()
     if parts:

@@ -14,7 +14,7 @@ from sqlmodel import Session
 from catalog import vendors
 from catalog.models import Listing, Vendor, Version, VersionState
 from catalog.review import FINDINGS, events_of
-from marketplace import deciding, publishing
+from marketplace import deciding, publishing, vendoring
 from marketplace.auth import AnyRequest, Viewer
 from marketplace.i18n import gettext
 from marketplace.i18n import mark as _
@@ -128,6 +128,7 @@ def _context(
         "vendor": vendor,
         "title": _title(row, version, lang),
         "path": f"/reviews/{row.name}/{version.number}",
+        "seen": deciding.fingerprint(version),
         "problem": problem,
         "typed": typed or Typed(),
         "advice": advice(vendor, checks, changes, lang),
@@ -192,7 +193,8 @@ def approve(
     seen = version_page.find(db, viewer, f"{vendor}/{name}", number)
     try:
         why = data.get("why", "").strip()[:300]
-        deciding.approve(services, db, viewer, seen.listing, seen.version, why=why)
+        read = data.get("seen") or "nothing"
+        deciding.approve(services, db, viewer, seen.listing, seen.version, why=why, seen=read)
     except REFUSALS as error:
         db.rollback()
         return _refused(request, db, viewer, seen, problem_of(error, viewer.lang))
@@ -303,4 +305,26 @@ def vouch(
     return see_other("/reviews#unproved-title")
 
 
-handlers = [queue, show, approve, reject, yank, vouch]
+@post(
+    "/reviews/vendors/{vendor:str}/allow-proof",
+    permission=Permission.vouch_vendors,
+    include_in_schema=False,
+    status_code=200,
+    sync_to_thread=True,
+)
+def allow_proof(
+    request: AnyRequest,
+    db: NamedDependency[Session],
+    viewer: NamedDependency[Viewer],
+    vendor: FromPath[str],
+) -> Template | Redirect:
+    """Let a vendor whose proof was taken back prove its name again."""
+    try:
+        vendoring.allow_proof(db, viewer, vendors.get_vendor(db, vendor))
+    except REFUSALS as error:
+        db.rollback()
+        return _queue(request, db, viewer, problem_of(error, viewer.lang))
+    return see_other("/reviews#unproved-title")
+
+
+handlers = [queue, show, approve, reject, yank, vouch, allow_proof]

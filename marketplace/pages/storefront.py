@@ -159,7 +159,7 @@ def listing(
 ) -> Template:
     """One listing: its facts, card, examples, files and versions, and the button to deploy it."""
     row = listings.get_listing(db, f"{vendor}/{name}")
-    version = offered.version_of(db, row)
+    version = listings.current_version(db, row)
     may_run = viewer.may(Permission.manage_deployments)
     running = deployments.list_deployments(db) if may_run else []
     own = [d for d in running if d.listing == row.name]

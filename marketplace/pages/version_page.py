@@ -160,17 +160,15 @@ def finding(version: Version, checks: list[checked.CheckShown], lang: str) -> Sa
         failed = counts.get("fail", 0)
         title = ngettext(lang, _("{n} check does not pass"), "{n} checks do not pass", failed)
         names = ("、" if lang == "zh" else ", ").join(c.title for c in checks if c.verdict == "fail")
-        detail = say(
-            _("{names}: mend what is said there and publish again; the number {number} is still free."),
-            names=names,
-            number=version.number,
-        )
+        free = _("{names}: mend what is said there and publish again; the number {number} is still free.")
+        taken = _("{names}: mend what is said there and publish it under a new number than {number}.")
+        text = free if version.state == S.draft else taken
+        detail = say(text, names=names, number=version.number)
         return Said(title, detail, "market publish ./my-model")
-    return _passed(version, counts, say)
+    return _passed(version, any(check.to_look_at for check in checks), say)
 
 
-def _passed(version: Version, counts: dict[str, int], say: Callable[..., str]) -> Said:
-    warned = counts.get("warn", 0) + counts.get("unknown", 0)
+def _passed(version: Version, warned: bool, say: Callable[..., str]) -> Said:
     look = say(_("Some have something to look at; it does not stop you.")) if warned else ""
     told = {
         S.draft: (_("All checks passed"), look or say(_("Submit it, and an operator looks at it."))),
@@ -252,7 +250,7 @@ def acts(db: Session, seen: Seen, lang: str) -> list[Act]:
             return []
         if version.check_state == C.passed:
             hint = say(_("An operator looks at it before it is on the shelf."))
-            return [Act("submit", say(_("Submit for review")), first=True, hint=hint), discard]
+            return [Act("submit", say(_("Submit for review")), first=True, hint=hint), renew, discard]
         return [Act("again", say(_("Publish again")), first=True, href=again), discard]
     if version.state == S.submitted:
         return [Act("withdraw", say(_("Take it back")), asks=say(_("It becomes a draft again.")))]

@@ -12,8 +12,10 @@ from catalog.listings import get_version
 from deployer import optimizations
 from deployer.models import Optimization, Variant
 from deployer.optimizer.report import Report, to_plain
+from marketplace import audit
 from marketplace.accounts import first_account
 from marketplace.assets import WEB
+from marketplace.audit import AuditAction
 from marketplace.db import open_engine, transaction
 from tests.marketplace.pages import drafts, goods
 from tests.shop import Shop
@@ -189,6 +191,21 @@ def published(shop: Shop) -> Iterator[dict[str, str]]:
     yield paths
     with transaction(engine) as db:  # the shop is shared, and other tests see it as it was
         goods.remove(db)
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def recorded(shop: Shop) -> None:
+    """Deeds in the audit log whose details are long and without blanks."""
+    engine = open_engine(f"sqlite:///{shop.home / 'market.db'}")
+    with transaction(engine) as db:
+        actor, subject = first_account(db), "linco/sentiment-of-reviews@1.0.0"
+        source = f"npm://@huggingface/transformers@4.3.0/{'a-folder-of-models/' * 6}model.onnx"
+        audit.record(
+            db, actor, AuditAction.begin_version, subject, bytes=7_000_000, digest=f"sha256:{'ab' * 32}"
+        )
+        audit.record(db, actor, AuditAction.begin_import, subject, source=source, wanted="submitted")
+        audit.record(db, actor, AuditAction.sign_in, "owner", method="link", address="2001:db8::8a2e:370")
     engine.dispose()
 
 

@@ -12,6 +12,9 @@ OPEN = {
     "found": "/search?q=ocr",
     "nothing": "/search?q=zzzz",
     "listing": "/listings/opc-market/ocr-ppocrv6-small",
+    "compare": "/compare?name=opc-market/zh-sentiment&name=opc-market/en-minilm-l6-fp32",
+    "compare-four": "/compare?name=opc-market/zh-sentiment&name=opc-market/doc-orientation"
+    "&name=opc-market/ocr-ppocrv6-small&name=opc-market/vad-silero-6&name=opc-market/filetype-magika",
     "login": "/login",
     "design": "/design",
     "api": "/api/docs",
@@ -40,6 +43,7 @@ def test_accessible_and_never_too_wide(
     running: str,
     optimised: dict[str, str],
     published: dict[str, str],
+    recorded: None,
     lang: str,
     theme: str,
     width: int,
@@ -56,6 +60,31 @@ def test_accessible_and_never_too_wide(
         if seen.overflow() > 0:
             wrong[f"{name} too wide"] = [str(seen.overflow())]
     assert not wrong
+
+
+def test_two_listings_stand_side_by_side_on_a_telephone(tab: Opener) -> None:
+    """Both columns are in the window; of four the edge of the third shows that there is more."""
+    view = tab(lang="zh", width=375)
+    view.open(OPEN["compare"])
+    for column in view.page.locator(".compare thead th").all():
+        box = column.bounding_box()
+        assert box is not None and box["x"] + box["width"] <= 375
+    view.open(OPEN["compare-four"])
+    third = view.page.locator(".compare thead th").nth(2).bounding_box()
+    assert third is not None and third["x"] < 335 < third["x"] + third["width"]
+    other = view.page.locator(".note a")
+    assert other.inner_text() == "opc-market/filetype-magika"  # ticked as well: it finds its way in
+    other.click()
+    assert view.page.locator(".compare thead th").count() == 4
+    assert view.page.locator(".compare thead a[href$=filetype-magika]").count() == 1
+
+
+def test_commands_break_between_words_and_copy_whole(tab: Opener) -> None:
+    view = tab(lang="zh", width=375)
+    view.open("/login")
+    word = view.page.locator("#cli span").last
+    assert word.evaluate("node => node.getClientRects().length") == 1
+    assert view.page.locator("#cli").text_content() == ".venv/bin/market login-link"
 
 
 def test_the_check_sees_a_planted_fault(tab: Opener) -> None:

@@ -92,6 +92,7 @@ def fill(page: Page, **fields: str) -> None:
 
 
 def fill_review_model(page: Page, name: str, number: str, *, expect_label: str = "positive") -> None:
+    page.locator("#task").select_option("text-classification")
     fill(
         page,
         name=name,

@@ -37,7 +37,23 @@ def test_an_expression_comes_in_spdx_spelling(given: str, spelled: str) -> None:
 
 @pytest.mark.parametrize(
     ("given", "near"),
-    [("Apache", "Apache-2.0"), ("Apache-2", "Apache-2.0"), ("cc-by-nc", "CC-BY-NC-4.0"), ("my licence", "")],
+    [
+        ("Apache", "Apache-2.0"),
+        ("Apache-2", "Apache-2.0"),
+        ("cc-by-nc", "CC-BY-NC-4.0"),
+        ("my licence", ""),
+        ("apache 2.0", "Apache-2.0"),
+        ("Apahce-2.0", "Apache-2.0"),
+        ("Apache License 2.0", "Apache-2.0"),
+        ("MIT License", "MIT"),
+        ("Foo-License", ""),
+        ("Acme-License-1.0", ""),
+        ("our-licence", ""),
+        ("BSD3", "BSD-3-Clause"),
+        ("GPL3", "GPL-3.0-only"),
+        ("Proprietary", ""),
+        ("commercial", ""),
+    ],
 )
 def test_an_unknown_licence_comes_with_the_nearest(given: str, near: str) -> None:
     with pytest.raises(UnknownLicence) as refused:
@@ -152,3 +168,10 @@ def test_a_licence_file_is_held_against_the_claim(
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(text, "utf-8")
     assert codes("Apache-2.0", "Apache-2.0", folder=str(tmp_path), paths=(name,)) == expected
+
+
+def test_the_file_of_another_licence_is_named_in_its_words(tmp_path: Path) -> None:
+    (tmp_path / "LICENSE").write_text(MIT)
+    given = {"package": "Apache-2.0", "weights": "Apache-2.0"}
+    (row,) = licences.check(str(tmp_path), ["LICENSE"], given)
+    assert row["path"] == row["facts"]["path"] == "LICENSE"

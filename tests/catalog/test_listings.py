@@ -1,6 +1,7 @@
 import pytest
 from sqlmodel import Session, select
 
+from catalog import review
 from catalog.errors import InvalidManifest, UnknownListing, UnknownVersion, VersionTaken
 from catalog.listings import (
     current_version,
@@ -22,6 +23,14 @@ def test_publish_writes_everything_once(db: Session) -> None:
     assert get_listing(db, "acme/reader").title_en == "Better reader"
     assert first.size == 100
     assert first.digest.startswith("sha256:")
+
+
+def test_what_is_put_there_at_once_has_its_event(db: Session) -> None:
+    listed = publish(db, "acme/reader")
+    publish(db, "acme/reader")
+    (event,) = review.events_of(db, listed)
+    assert (event.before, event.after, event.by) == ("draft", "listed", None)
+    assert review.events_of(db, publish(db, "acme/reader", "2.0.0", content="2", state="draft")) == []
 
 
 def test_number_stands_for_one_content(db: Session) -> None:

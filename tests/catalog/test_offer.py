@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog import manifest as manifests
-from catalog import plain_yaml
+from catalog import plain_yaml, taxonomy
 from catalog.drafting import draft
 from catalog.entries import load_entries
 from catalog.errors import InvalidManifest
 from catalog.offer import EXAMPLE_LIMIT, json_schema, parse, read, to_files
 from catalog.review import WORDS
+from deployer import devices
 from tests import shelf_files
 from tests.catalog.folders import GRAPH, sheet_of, starter_folder, starter_offer, write
 
@@ -97,6 +98,9 @@ def test_every_starter_listing_is_written_and_read_back_with_the_same_digest(
     assert (travelled.manifest(), travelled.words()) == (again.manifest(), again.words())
 
 
+EXAMPLE = {"title": {"zh": "例", "en": "One"}, "request": {"text": "x"}}
+
+
 @pytest.mark.parametrize(
     ("change", "place", "why"),
     [
@@ -106,6 +110,14 @@ def test_every_starter_listing_is_written_and_read_back_with_the_same_digest(
         ({"version": "1.0"}, "market.yaml:3 version", "three numbers"),
         ({"name": "Acme/Reader"}, "market.yaml:2 name", "small letters"),
         ({"licence": {}}, "market.yaml:16 licence", "license is meant?"),
+        ({"claims": {"latency": 1}}, "market.yaml:17 claims.latency", "latency_ms is meant?"),
+        (
+            {"examples": [EXAMPLE | {"inputs": {}}]},
+            "market.yaml:22 examples.0.inputs",
+            "known here: title, request",
+        ),
+        ({"examples": [EXAMPLE | {"expects": {}}]}, "market.yaml:22 examples.0.expects", "expect is meant?"),
+        ({"price": {"version": 1}}, "market.yaml:17 price.version", "known here: plan, fen, free_calls"),
         ({"verticals": ["finance"]}, "market.yaml:17 verticals.0", "finance_and_business"),
         ({"title": {"zh": "x"}}, "market.yaml:5 title.en", "is missing"),
         ({"title": {"zh": "x\ny", "en": "x"}}, "market.yaml:6 title.zh", "one line"),
@@ -117,6 +129,12 @@ def test_every_starter_listing_is_written_and_read_back_with_the_same_digest(
         ({"price": {"plan": "monthly"}}, "market.yaml:16 price", "free plan"),
         ({"price": {"plan": "gratis"}}, "market.yaml:17 price.plan", "expected"),
         ({"needs": {"memory": "lots"}}, "market.yaml:17 needs.memory", "300 MB"),
+        (
+            {"needs": {"devices": ["cpu", "buy_cheap_pills"]}},
+            "market.yaml:19 needs.devices.1",
+            "not a device",
+        ),
+        ({"needs": {"devices": ["cudaa"]}}, "market.yaml:18 needs.devices.0", "known: cuda"),
         ({"claims": {"latency_ms": 0}}, "market.yaml:17 claims.latency_ms", "more than 0"),
         ({"gated": "yes"}, "market.yaml:16 gated", "true or false"),
         ({"card": {"zh": "../../etc/passwd"}}, "market.yaml:17 card.zh", "relative path"),
@@ -277,3 +295,7 @@ def test_a_folder_without_a_model_has_no_first_sheet(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(InvalidManifest, match="none of its files is a model"):
         draft(tmp_path, "acme")
+
+
+def test_the_devices_are_those_that_models_can_be_made_for() -> None:
+    assert set(taxonomy.DEVICES) == {device.id for device in devices.DEVICES}

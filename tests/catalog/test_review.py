@@ -1,12 +1,23 @@
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import Engine, delete
+from sqlalchemy.orm.attributes import set_committed_value
 from sqlmodel import Session
 
 from catalog import review
 from catalog.errors import UnknownListing, UnknownVersion, VersionNotReady, VersionStateRefused
 from catalog.listings import current_version, get_listing, get_version, require_ready
-from catalog.models import CheckState, Listing, Vendor, VendorMember, Version, VersionState
+from catalog.models import (
+    Artifact,
+    CheckState,
+    Listing,
+    Vendor,
+    VendorMember,
+    Version,
+    VersionEvent,
+    VersionState,
+)
 from catalog.review import ALLOWED, UnknownFinding
 from catalog.search import search_listings
 from catalog.vendors import VendorUnproved
@@ -83,11 +94,42 @@ def test_nothing_of_an_unproved_vendor_is_submitted_or_listed(db: Session) -> No
         review.approve(db, version, by=OPERATOR)
 
 
-def test_what_was_listed_stays_when_a_proof_is_taken_back(db: Session) -> None:
-    version = listed(db)
+def test_what_was_listed_stays_when_a_proof_is_taken_back_and_does_not_come_back(db: Session) -> None:
+    version, taken = listed(db), listed(db, "1.1.0")
+    review.change(db, taken, S.yanked, by=ME, why="old")
     draft(db, "2.0.0", proved=False)
+    assert get_version(db, "acme/reader")[1].id == version.id
     review.change(db, version, S.deprecated, by=ME, why="old")
-    review.change(db, version, S.listed, by=ME, why="not so old")
+    for each in (version, taken):
+        with pytest.raises(VendorUnproved):
+            review.change(db, each, S.listed, by=ME, why="not so old")
+
+
+def test_a_change_is_decided_on_the_row_as_it_is_now(db: Session, engine: Engine) -> None:
+    version = draft(db)
+    review.change(db, version, S.submitted, by=ME)
+    db.commit()
+    assert version.state == S.submitted  # as somebody read it
+    db.rollback()
+    with Session(engine) as other:
+        review.approve(other, other.get_one(Version, version.id), by=OPERATOR)
+        other.commit()
+    set_committed_value(version, "state", S.submitted)  # what a transaction that began before still holds
+    with pytest.raises(VersionStateRefused) as refused:
+        review.change(db, version, S.draft, by=ME)
+    assert refused.value.facts["state"] == S.listed
+
+
+def test_a_version_that_is_gone_is_unknown(db: Session, engine: Engine) -> None:
+    version = draft(db)
+    db.rollback()
+    with Session(engine) as other:
+        other.execute(delete(Artifact))
+        other.delete(other.get_one(Version, version.id))
+        other.commit()
+    with pytest.raises(UnknownVersion) as refused:
+        review.change(db, version, S.submitted, by=ME)
+    assert refused.value.facts == {"name": "acme/reader", "version": "1.0.0"}
 
 
 def test_words_change_with_the_newest_listed_version_only(db: Session) -> None:
@@ -175,13 +217,18 @@ def test_yanked_and_deprecated_versions_are_there_for_those_who_name_them(db: Se
     assert get_version(db, "acme/reader", STRANGER)[1].id == first.id
     assert get_version(db, "acme/reader@2.0.0", STRANGER)[1].id == second.id
     review.change(db, first, S.deprecated, by=ME, why="old")
-    with pytest.raises(UnknownVersion):
-        get_version(db, "acme/reader", STRANGER)
+    assert get_version(db, "acme/reader", STRANGER)[1].id == first.id  # with a warning
+    assert current_version(db, get_listing(db, "acme/reader")).id == first.id
     assert get_version(db, "acme/reader@1.0.0", STRANGER)[1].id == first.id
     require_ready(*get_version(db, "acme/reader@1.0.0", STRANGER))
     assert search_listings(db).total == 0
     review.change(db, first, S.listed, by=ME, why="again")
     assert search_listings(db).total == 1
+    review.change(db, first, S.yanked, by=ME, why="broken")
+    with pytest.raises(UnknownVersion):
+        get_version(db, "acme/reader", STRANGER)
+    with pytest.raises(UnknownVersion):
+        current_version(db, get_listing(db, "acme/reader"))
 
 
 def test_a_rejected_version_runs_nowhere(db: Session) -> None:
@@ -196,6 +243,64 @@ def test_a_rejected_version_runs_nowhere(db: Session) -> None:
 
 def test_what_newer_rules_refuse_is_given_to_nobody_new(db: Session) -> None:
     version = listed(db)
-    version.check_state = CheckState.failed
+    refuse(db, version)
+    assert search_listings(db).total == 0
+    assert current_version(db, get_listing(db, "acme/reader")).id == version.id  # its page says why
     with pytest.raises(VersionNotReady):
         require_ready(*get_version(db, "acme/reader", STRANGER))
+
+
+def refuse(db: Session, version: Version) -> None:
+    """As a check by newer rules does it."""
+    version.check_state = CheckState.failed
+    db.add(version)
+    review.write_words(db, version.listing_id)
+
+
+def test_where_newer_rules_refuse_the_newest_the_one_before_it_is_offered(db: Session) -> None:
+    old, new = listed(db, "1.0.0", title="一"), listed(db, "2.0.0", title="二")
+    listing = get_listing(db, "acme/reader")
+    assert listing.title_zh == "二"
+    refuse(db, new)
+    assert get_version(db, "acme/reader", STRANGER)[1].id == old.id
+    assert current_version(db, listing).id == old.id
+    assert (listing.title_zh, search_listings(db, q="一").total) == ("一", 1)
+    review.change(db, old, S.deprecated, by=ME, why="old")
+    assert current_version(db, listing).id == old.id
+    refuse(db, old)
+    assert current_version(db, listing).id == new.id
+
+
+# Who took it off
+
+
+def test_what_an_operator_did_holds_until_it_is_listed_again(db: Session) -> None:
+    version = listed(db)
+    listing = get_listing(db, "acme/reader")
+    db.add(VendorMember(vendor_id=listing.vendor_id, account_id=ME, role="owner"))
+    steps: list[tuple[VersionState, UUID, bool]] = [
+        (S.deprecated, ME, False),
+        (S.listed, ME, False),
+        (S.deprecated, OPERATOR, True),
+        (S.yanked, ME, True),  # what its vendor does later takes nothing of it back
+        (S.listed, OPERATOR, False),
+        (S.yanked, ME, False),
+        (S.listed, OPERATOR, False),
+        (S.yanked, OPERATOR, True),
+    ]
+    for after, by, held in steps:
+        review.change(db, version, after, by=by, why="so")
+        assert review.taken_off_by_operator(db, version) is held, after
+    db.add(VersionEvent(version_id=version.id, before=S.yanked, after=S.yanked, why="recheck: passed"))
+    assert review.taken_off_by_operator(db, version)
+
+
+def test_a_check_that_came_again_is_nobodys_decision(db: Session) -> None:
+    version = listed(db)
+    listing = get_listing(db, "acme/reader")
+    db.add(VendorMember(vendor_id=listing.vendor_id, account_id=ME, role="owner"))
+    review.change(db, version, S.deprecated, by=ME, why="old")
+    db.add(
+        VersionEvent(version_id=version.id, before=S.deprecated, after=S.deprecated, why="recheck: passed")
+    )
+    assert not review.taken_off_by_operator(db, version)

@@ -395,3 +395,14 @@ def test_proved_and_taken_back(db: Session) -> None:
     assert (vendor.proof, vendor.domain) == ("dns", "acme.example") and vendor.proved
     vendors.mark_unproved(db, vendor)
     assert (vendor.verified, vendor.domain) == (False, "")
+
+
+def test_what_an_operator_took_back_is_proved_again_with_an_operator_only(db: Session) -> None:
+    vendor = make(db)
+    vendors.require_provable(vendor)
+    for open_again in (vendors.allow_proof, lambda db, vendor: vendors.mark_proved(db, vendor, "operator")):
+        vendors.mark_unproved(db, vendor)
+        with pytest.raises(vendors.ProofWithdrawn):
+            vendors.require_provable(vendor)
+        open_again(db, vendor)
+        vendors.require_provable(vendor)

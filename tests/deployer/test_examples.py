@@ -56,7 +56,17 @@ WRONG = [
     ({"ok": 1}, "ok: true ≠ 1"),
     ({"count": {"$min": 1, "$max": 1.5}}, "count: 2 > 1.5"),
     ({"ok": {"$min": 0}}, "ok: true < 0"),
-    ({"nothing": 1}, "nothing: ∅ ≠ 1"),
+    (
+        {"nothing": 1, "other": 2},
+        'nothing, other: ∅, {"results": [{"label": "positive", "score": 0.97}, '
+        '{"label": "negative", "score": 0.6}], "text": "合计 ¥128.00", "count": …',
+    ),
+    ({"results": [{"lable": 1}, {}]}, 'results[0].lable: ∅, {"label": "positive", "score": 0.97}'),
+    (
+        {"results": [{"score": 0.9704}, {}]},
+        'results[0].score: 0.97 ≠ 0.9704 → {"$near": 0.9704, "$abs": 0.001}',
+    ),
+    ({"results": [{"score": 0.5}, {}]}, "results[0].score: 0.97 ≠ 0.5"),
     ({"results": [{}]}, "results: |2| ≠ |1|"),
     (
         {"results": {"a": 1}},
@@ -99,6 +109,18 @@ def test_each_mismatch_is_told() -> None:
 def test_each_expectation_of_any_needs_its_item() -> None:
     assert check(["a", "b"], {"$any": ["b", "c", "d"]}) == ['["a", "b"] ∌ "c"', '["a", "b"] ∌ "d"']
     assert check([], {"$any": [{}]}) != []
+
+
+@pytest.mark.parametrize(
+    ("answer", "rounded"), [(0.48529395, 0.4853), (-12.000001, -12.0), (1e-9, 1.001e-9), (123456.4, 123456)]
+)
+def test_the_matcher_that_a_close_number_is_told_holds(answer: float, rounded: float) -> None:
+    (told,) = check(answer, rounded)
+    assert check(answer, json.loads(told.partition(" → ")[2])) == []
+
+
+def test_numbers_beyond_all_measure_are_told_apart() -> None:
+    assert check(10**400, 10**400 + 1) != [] and check(10**400, 0.5) != []
 
 
 def test_lists_contain_equal_items_only() -> None:

@@ -7,7 +7,7 @@ from sqlmodel import Session
 from catalog import listings
 from catalog import manifest as manifests
 from catalog.listings import NewListing
-from catalog.models import Listing, Vendor, VendorMember, Version
+from catalog.models import Listing, Vendor, VendorMember, Version, VersionState
 from marketplace.models import Account
 
 
@@ -27,13 +27,24 @@ def manifest(name: str = "acme/reader", number: str = "1.0.0", **more: Any) -> d
 
 
 def listed(
-    db: Session, name: str = "acme/reader", number: str = "1.0.0", **more: Any
+    db: Session,
+    name: str = "acme/reader",
+    number: str = "1.0.0",
+    *,
+    state: str = VersionState.listed,
+    **more: Any,
 ) -> tuple[Listing, Version]:
-    """A listed version of vendor/name."""
+    """A version of vendor/name that is listed, or in another state."""
     vendor = listings.ensure_vendor(db, name.partition("/")[0], title_zh="甲", title_en="Acme")
     offer = NewListing("读", "Reader", "读字", "Reads", card_zh="# 读", card_en="# Read", languages=["zh"])
     version = listings.publish_version(
-        db, vendor, offer, manifest(name, number, **more), license_package="MIT", license_weights="Apache-2.0"
+        db,
+        vendor,
+        offer,
+        manifest(name, number, **more),
+        license_package="MIT",
+        license_weights="Apache-2.0",
+        state=state,
     )
     return listings.get_listing(db, name), version
 

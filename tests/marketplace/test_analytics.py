@@ -5,6 +5,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import pytest
+import sqlalchemy
 from sqlalchemy import Engine
 from sqlmodel import Session, select
 
@@ -16,8 +18,9 @@ from marketplace.analytics import Views
 from marketplace.audit import AuditAction
 from marketplace.db import read_session, transaction
 from marketplace.metering import UsageItem, UsageReport, take
-from marketplace.models import AuditEvent, UsageEvent
+from marketplace.models import Account, AuditEvent, UsageEvent
 from tests.marketplace import shelves
+from tests.marketplace.inside import Inside
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
@@ -26,8 +29,8 @@ def views_of(db: Session, listing: Listing) -> int:
     return sum(row.views for row in db.exec(select(ListingDay).where(ListingDay.listing_id == listing.id)))
 
 
-def began(db: Session, name: str, listing: str, at: datetime) -> None:
-    row = shelves.account(db, f"of-{uuid4().hex[:6]}", "opc")
+def began(db: Session, name: str, listing: str, at: datetime, by: Account | None = None) -> None:
+    row = by or shelves.account(db, f"of-{uuid4().hex[:6]}", "opc")
     audit.record(db, row, AuditAction.begin_deployment, name, listing=listing, version="1.0.0")
     db.flush()
     event = db.exec(select(AuditEvent).where(AuditEvent.account_id == row.id)).one()
@@ -173,3 +176,58 @@ def test_a_deployment_older_than_the_log_counts_by_its_row(engine: Engine) -> No
     with read_session(engine) as db:
         found = analytics.report(db, db.get(Listing, listing.id) or listing)
         assert (found.total("deployments"), found.total("calls")) == (1, 2)
+
+
+def test_what_the_vendor_itself_deploys_and_calls_is_not_counted(engine: Engine) -> None:
+    now = datetime.now(UTC)
+    with transaction(engine) as db:
+        listing, _ = shelves.listed(db)
+        member = shelves.account(db, "acme-person", "opc", "vendor")
+        shelves.join(db, listing, member, "publisher")
+        began(db, "trial", listing.name, now - timedelta(days=2), member)
+        used(db, "trial", now, 50)
+        began(db, "theirs", listing.name, now - timedelta(days=2))
+        used(db, "theirs", now, 3)
+    with read_session(engine) as db:
+        found = analytics.report(db, db.get(Listing, listing.id) or listing)
+        assert (found.total("deployments"), found.total("calls")) == (1, 3)
+
+
+def test_what_others_deploy_is_not_read(engine: Engine) -> None:
+    """A listing's report costs what happened to the listing, not what happened in the whole shop."""
+    now = datetime.now(UTC)
+    with transaction(engine) as db:
+        listing, _ = shelves.listed(db)
+        other, _ = shelves.listed(db, "acme/other")
+        began(db, "mine", listing.name, now)
+        for number in range(20):
+            began(db, f"other-{number}", other.name, now)
+    read: list[str] = []
+
+    def note(row: AuditEvent, _context: object) -> None:
+        read.append(row.subject)
+
+    sqlalchemy.event.listen(AuditEvent, "load", note)
+    try:
+        with read_session(engine) as db:
+            row = db.get(Listing, listing.id) or listing
+            assert analytics.report(db, row).total("deployments") == 1
+    finally:
+        sqlalchemy.event.remove(AuditEvent, "load", note)
+    assert read == ["mine"]
+
+
+@pytest.mark.parametrize(("role", "views"), [("opc", 1), ("vendor", 1), ("operator", 0), ("member", 0)])
+def test_a_page_counts_views_of_people_outside(inside: Inside, role: str, views: int) -> None:
+    with transaction(inside.engine) as db:
+        listing, _ = shelves.listed(db)
+    person = inside.account("li", "vendor" if role == "member" else role)
+    if role == "member":
+        with transaction(inside.engine) as db:
+            shelves.join(db, listing, person)
+    headers = {"User-Agent": FIREFOX}
+    page = inside.page("GET", f"/listings/{listing.name}", inside.cookie(person), headers=headers)
+    assert page.status_code == 200
+    inside.services.views.flush(inside.engine)
+    with read_session(inside.engine) as db:
+        assert views_of(db, listing) == views

@@ -221,15 +221,23 @@ def test_versions_of_older_rules_are_checked_again_at_the_start(tmp_path: Path) 
         make_vendor(shop)
         for name in ("good", "worse"):
             assert publish(shop, offer_folder(tmp_path / name, name), "--list")["state"] == "listed"
+        assert publish(shop, offer_folder(tmp_path / "waits", "waits"))["state"] == "submitted"
+        assert publish(shop, offer_folder(tmp_path / "own", "own"), "--draft")["check_state"] == "passed"
         shop.stop()
-        _change(shop, "good", rules="0")
+        for name in ("good", "waits", "own"):
+            _change(shop, name, rules="0")
         _change(shop, "worse", rules="0", license_weights="whatever you like")
         shop.launch()
 
         def checked() -> bool:
-            return all(detail(shop, name)["review"]["rules"] == RULES for name in ("good", "worse"))
+            names = ("good", "worse", "waits")
+            return all(detail(shop, name)["review"]["rules"] == RULES for name in names)
 
-        wait_until(checked, within=120, what=f"both were checked again; {shop.tell()}")
+        wait_until(checked, within=120, what=f"all three were checked again; {shop.tell()}")
+        assert detail(shop, "waits")["review"]["state"] == "submitted"
+        assert detail(shop, "own")["review"]["rules"] == "0"  # until somebody wants more of it
+        assert publish(shop, tmp_path / "own")["state"] == "submitted"
+        assert detail(shop, "own")["review"]["rules"] == RULES
         good, worse = detail(shop, "good")["review"], detail(shop, "worse")
         assert (good["state"], good["check_state"], good["marked"]) == ("listed", "passed", False)
         review = worse["review"]
@@ -238,7 +246,10 @@ def test_versions_of_older_rules_are_checked_again_at_the_start(tmp_path: Path) 
         assert worse["history"][-1]["why"].startswith("recheck: licence-unreadable")
         with shop.api as api:
             waiting = api.get("/api/reviews").json()["items"]
-            assert [(item["name"], item["marked"]) for item in waiting] == [(f"{VENDOR}/worse", True)]
+            expected = [("waits", False), ("own", False), ("worse", True)]
+            told = [(item["name"], item["marked"]) for item in waiting]
+            assert told == [(f"{VENDOR}/{name}", marked) for name, marked in expected]
+            assert found(shop) == {f"{VENDOR}/good"}
             assert api.get(f"/api/listings/{VENDOR}/worse").status_code == 200
             refused = api.post("/api/deployments", json={"listing": f"{VENDOR}/worse"})
             assert refused.status_code in (409, 422)
@@ -250,6 +261,13 @@ def test_versions_of_older_rules_are_checked_again_at_the_start(tmp_path: Path) 
             within=60,
             what="it passes again",
         )
+        assert found(shop) == {f"{VENDOR}/good", f"{VENDOR}/worse"}
+
+
+def found(shop: Shop) -> set[str]:
+    """What a search for everything finds."""
+    with shop.api as api:
+        return {item["name"] for item in api.get("/api/listings").json()["items"]}
 
 
 def test_the_shop_measures_its_own_shelf_when_it_is_asked(own_shop: Shop) -> None:
@@ -266,6 +284,9 @@ def test_the_shop_measures_its_own_shelf_when_it_is_asked(own_shop: Shop) -> Non
     found = wait_until(measured, within=90, what="it was measured")
     assert found["examples"] == {"right": 3, "of": 3}
     assert found["latency_ms"]["p50"] > 0
+    with own_shop.api as api:
+        items = api.get("/api/listings", params={"q": "doc-orientation"}).json()["items"]
+    assert [item["latency_ms"] for item in items if item["name"] == name] == [found["latency_ms"]["p50"]]
 
 
 def test_running_a_step_twice_is_running_it_once(tmp_path: Path) -> None:

@@ -138,6 +138,19 @@ def test_the_gravest_verdict_counts() -> None:
     assert verdicts.counts(rows) == {"pass": 1, "warn": 1, "unknown": 1, "fail": 0}
 
 
+def test_each_thing_to_do_says_what_it_belongs_to(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"check": "card", "title": "Card", "verdict": "warn", "path": "", "code": "card-too-short"}
+    short = {"detail": "It has 36 characters; 80 are the least that says anything.", "next": "Say more."}
+    rows = [row | short | {"summary": f"The {lang} card says too little"} for lang in ("Chinese", "English")]
+    rows.append(row | {"path": "LICENSE", "summary": "", "detail": "It is another.", "next": "Mend it."})
+    verdicts.show(rows)
+    told = capsys.readouterr().out.partition("To do:")[2]
+    for lang in ("Chinese", "English"):
+        assert f"  The {lang} card says too little: It has 36 characters" in told
+    assert "  LICENSE: Card: It is another." in told
+    assert told.count("→ Say more.") == 2
+
+
 # With a shop
 
 
@@ -167,6 +180,15 @@ def test_a_draft_its_versions_and_its_end(shop: Shop, tmp_path: Path) -> None:
     said(shop.market("withdraw", f"{NAME}@1.0.0", "--why", "a typo"))
     shown = said(shop.market("versions", f"{NAME}@1.0.0"))
     assert "submitted → draft" in shown and "a typo" in shown
+
+
+def test_a_file_that_is_not_what_its_sheet_says_is_told_with_both_digests(shop: Shop, tmp_path: Path) -> None:
+    folder = write(tmp_path / "reader", sheet_of(f"{VENDOR}/other-bytes"))
+    size = (folder / "model.onnx").stat().st_size
+    edited(folder, artifacts=[{"path": "model.onnx", "sha256": "0" * 64, "size": size}])
+    refused = shop.market("publish", str(folder), "--draft")
+    assert refused.returncode == 1 and "Next:" in refused.stderr
+    assert "which is not what the manifest says" in refused.stderr
 
 
 @pytest.mark.network

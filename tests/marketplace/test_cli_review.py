@@ -87,6 +87,21 @@ def test_rejecting_needs_findings_which_the_vendor_reads(market: Shop, tmp_path:
     assert "rejected" in again.stderr
 
 
+def test_a_vendor_reads_on_the_terminal_why_a_version_was_rejected(market: Shop, tmp_path: Path) -> None:
+    folder = offer_folder(tmp_path / "offer", "bitter")
+    assert market.market("publish", str(folder)).returncode == 0
+    name = f"{VENDOR}/bitter"
+    rejected = market.market("review", "reject", name, "--finding", "licence:where is that of the data?")
+    assert f"market versions {name}@1.0.0" in rejected.stderr
+    for listed in (name, f"{name}@1.0.0"):
+        assert "where is that of the data?" in market.market("versions", listed).stdout
+    chinese = market.market("versions", f"{name}@1.0.0", LANG="zh_CN.UTF-8").stdout
+    assert "待审 → 未通过" in chinese and "rejected" not in chinese and " pass" not in chinese
+    again = market.market("publish", str(folder))
+    assert again.returncode == 1
+    assert "where is that of the data?" in again.stderr and "choose a new version" in again.stderr
+
+
 def test_names_that_do_not_wait_are_told(market: Shop) -> None:
     assert market.market("review", "approve", f"{VENDOR}/nothing").returncode == 2
     unknown = market.market("review", "show", f"{VENDOR}/nothing@1.0.0")
@@ -94,11 +109,14 @@ def test_names_that_do_not_wait_are_told(market: Shop) -> None:
     assert "nothing" in unknown.stderr
 
 
-def test_only_what_is_listed_is_checked_again(market: Shop, tmp_path: Path) -> None:
+def test_what_waits_or_is_listed_is_checked_again(market: Shop, tmp_path: Path) -> None:
     name = submit(market, tmp_path / "offer", "waits")
-    early = market.market("review", "rescan", f"{name}@1.0.0")
+    assert output(market, "rescan", f"{name}@1.0.0").strip() == f"{name}@1.0.0"
+    drafted = market.market("publish", str(offer_folder(tmp_path / "draft", "early")), "--draft", "--json")
+    assert json.loads(drafted.stdout)["check_state"] == "passed"
+    early = market.market("review", "rescan", f"{VENDOR}/early@1.0.0")
     assert early.returncode == 1
-    assert "submitted" in early.stderr
+    assert "draft" in early.stderr
     output(market, "approve", name)
     assert output(market, "rescan", name).strip() == f"{name}@1.0.0"
     assert market.market("review", "rescan").returncode == 1  # it asks, and nobody answers

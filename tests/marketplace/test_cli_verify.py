@@ -147,7 +147,9 @@ def test_somebody_elses_key(
     assert (given.exit_code, "compare it with the signer's" in given.stdout) == (0, True)
     named = market("verify", path, "--fingerprint", signing.fingerprint(home))
     assert named.exit_code == 0, named.stderr
-    assert market("verify", path, "--fingerprint", "0" * 64).exit_code == 1
+    other = market("verify", path, "--fingerprint", "0" * 64)
+    assert (other.exit_code, "not the one that --fingerprint names" in other.stderr) == (1, True)
+    assert signing.fingerprint(home) in other.stderr and "no key to check" not in other.stderr
     from marketplace.trust import trust
 
     trust(tmp_path / "other", signing.public_key(home).read_bytes())

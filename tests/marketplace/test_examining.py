@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 from catalog.offer import read
 from catalog.scan import CHECKS, Row, Verdict
 from marketplace import chat_templates
-from marketplace.examining import Bounds, Examination, Subject, examine
+from marketplace.examining import Bounds, Examination, Subject, examine, scan_seconds
 from marketplace.problems import WORDS, problem
 from tests.marketplace.offered import CARD_EN, CARD_ZH, offer_folder
 
@@ -299,3 +299,10 @@ def test_unfinished_cards_do_not_stop_a_draft(tmp_path: Path) -> None:
     folder = offer_folder(tmp_path / "offer", cards=("短。", "Short."))
     assert told(rows_of(folder))["card-too-short"] == "fail"
     assert told(rows_of(folder, strict=False))["card-too-short"] == "warn"
+
+
+def test_many_files_do_not_add_up_to_hours() -> None:
+    """A thousand files that each take almost as long as one may are still ended within minutes."""
+    assert scan_seconds([{"path": f"{n}.txt", "size": 1000} for n in range(1000)], Bounds()) < 300
+    assert scan_seconds([{"path": "a.onnx", "size": 2 << 30}], Bounds()) > 100
+    assert scan_seconds([{"path": "a.txt", "size": 1}], Bounds()) > Bounds().seconds

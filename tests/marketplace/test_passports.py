@@ -17,7 +17,7 @@ from catalog import blobs, signing
 from catalog.models import Check, CheckState, Listing, Verdict, Version, utcnow
 from deployer.packager import attestation, evidence, verify
 from marketplace import checks, passports
-from marketplace.cli import main
+from marketplace.cli import main, proved
 from marketplace.db import read_session, transaction
 from marketplace.passports import NoPassport, Passport
 from marketplace.settings import Settings, load
@@ -58,7 +58,7 @@ def published(db: Any, home: Path, tmp_path: Path) -> tuple[Listing, Version]:
         {"latency_ms": 4},
         {"latency_ms": {"p50": 3.1, "p95": 4.0, "n": 200}, "device": "cpu"},
     )
-    version.rules, version.checked = "1", utcnow()
+    version.rules, version.checked, version.source = "1", utcnow(), "weights of our own"
     for position, (check, path, verdict) in enumerate(
         [("manifest", "", "pass"), ("format", "model.onnx", "pass"), ("card", "", "warn")]
     ):
@@ -149,6 +149,15 @@ def test_the_model_s_signature_holds_over_the_model_s_own_folder(
         )
 
 
+def test_the_command_line_counts_as_the_page_does(made: Passport) -> None:
+    told = dict(proved.passport_rows(made.chain))
+    assert told["Checks"] == "2 passed, 1 with a warning (opc-market 1)"
+    assert told["Source"] == "unknown; the vendor states weights of our own"
+    rows = [{"verdict": verdict, "scanner": "x", "scanner_version": "1"} for verdict in ("pass", "unknown")]
+    unsure = {"steps": [{"step": "checks", "rows": rows}]}
+    assert dict(proved.passport_rows(unsure)) == {"Checks": "1 passed, 1 without a verdict (x 1)"}
+
+
 @pytest.mark.parametrize("form", ["folder", "statement", "archive"])
 def test_it_verifies_offline_in_every_form(made: Passport, tmp_path: Path, form: str) -> None:
     subject = written(made, tmp_path / "passport")
@@ -180,7 +189,10 @@ def test_only_a_signer_who_is_trusted_counts(
     assert told(folder)["error"]["code"] == "verification-failed"
     assert told(folder, "--key", folder / "signing.pub.pem")["holds"]
     assert told(folder, "--fingerprint", made.fingerprint)["holds"]
-    assert not told(folder, "--fingerprint", "0" * 64)["holds"]
+    assert "指纹不符" in told(folder, "--fingerprint", "0" * 64)["error"]["facts"]["why_zh"]
+    (folder / "signing.pub.pem").unlink()
+    without = told(folder, "--fingerprint", made.fingerprint)["error"]["facts"]
+    assert "give the key itself with --key" in without["why"] and "--fingerprint" not in without["why"]
 
 
 def test_a_statement_without_its_documents_is_refused(made: Passport, tmp_path: Path) -> None:
@@ -275,3 +287,26 @@ def test_the_archive_holds_the_very_files(made: Passport, tmp_path: Path) -> Non
         inside = {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
         assert {name.partition("/")[0] for name in archive.namelist()} == {made.slug}
     assert inside == dict(made.files)
+
+
+def test_files_beside_their_passport_are_compared_with_it(made: Passport, tmp_path: Path) -> None:
+    folder = tmp_path / "download"
+    folder.mkdir()
+    written(made, folder / "passport")
+    model = folder / "model.onnx"
+    model.write_bytes(WEIGHTS)
+    (folder / "README.md").write_text("# not named in it")
+    found = told(folder)
+    assert found["holds"] and found["compared"] == 1 and found["subject"] == str(folder)
+    assert "1 files are those" in CliRunner().invoke(main, ["verify", str(folder)]).stdout
+    model.write_bytes(b"another")
+    found = told(folder)
+    assert (found["holds"], found["error"]["code"]) == (False, "verification-failed")
+    assert "model.onnx was changed" in found["error"]["detail"]
+    content = next(step for step in found["steps"] if step["step"] == "content")
+    assert (content["verdict"], content["why"]) == ("fails", "model.onnx was changed")
+    assert CliRunner().invoke(main, ["verify", str(folder)]).exit_code == 1
+    model.unlink()
+    assert "model.onnx is missing" in told(folder)["error"]["detail"]
+    (folder / "passport" / "card.md").write_text("other words")
+    assert told(folder)["error"]["code"] == "verification-failed"

@@ -163,3 +163,32 @@ def test_who_may_not_see_accounts_is_told_which_role_it_takes(inside: Inside) ->
     assert answer.status_code == 403 and "operator" in answer.text
     settings = inside.page("GET", "/settings", cookie).text
     assert 'href="/accounts"' not in settings and "MARKET_HOME" not in settings
+
+
+@pytest.mark.parametrize(
+    "scopes", [("sign-in-links:create",), ("sign-in-links:create", "accounts:manage"), ()]
+)
+@pytest.mark.parametrize(
+    "path", ["/api/login-links", "/api/accounts/owner/login-link", "/accounts/owner/login-link"]
+)
+def test_no_token_makes_a_sign_in_link(path: str, scopes: tuple[str, ...], inside: Inside) -> None:
+    """A link opens every permission of its account for weeks, whatever the token may do, and for how long."""
+    token = inside.token(inside.account("owner"), *scopes, days=1).text
+    answer = inside.ask("POST", path, token=token)
+    assert (answer.status_code, answer.json()["code"]) == (403, "session-needed")
+
+
+@pytest.mark.parametrize("scopes", [("sign-in-links:create", "accounts:manage"), ()])
+def test_a_token_makes_accounts_without_a_link(scopes: tuple[str, ...], inside: Inside) -> None:
+    token = inside.token(inside.account("owner"), *scopes).text
+    made = inside.ask("POST", "/api/accounts", token=token, json={"name": "friend"})
+    assert (made.status_code, made.json()["url"]) == (201, None)
+    page = inside.page("POST", "/accounts", token=token, data={"name": "other"})
+    assert page.status_code == 403 and "/login/" not in page.text
+
+
+def test_the_home_key_makes_sign_in_links(inside: Inside) -> None:
+    with transaction(inside.engine) as db:
+        key = accounts.replace_home_key(db, accounts.first_account(db))
+    for path in ("/api/login-links", "/api/accounts/owner/login-link"):
+        assert "/login/" in inside.ask("POST", path, token=key).json()["url"]

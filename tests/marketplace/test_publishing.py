@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from threading import Thread
@@ -12,13 +13,26 @@ import pytest
 from sqlalchemy import Engine
 from sqlmodel import select
 
-from catalog import blobs, review, uploads
-from catalog.errors import CatalogError, VersionTaken
-from catalog.models import Artifact, Check, CheckState, Listing, Vendor, Version, VersionState, utcnow
+from catalog import blobs, review, uploads, vendors
+from catalog.errors import CatalogError, VersionStateRefused, VersionTaken
+from catalog.models import (
+    Artifact,
+    Check,
+    CheckState,
+    ImportJob,
+    Listing,
+    Vendor,
+    Version,
+    VersionEvent,
+    VersionState,
+    utcnow,
+)
 from catalog.offer import Offer, parse
+from catalog.progress import Progress, silent
+from catalog.scan import RULES
 from catalog.vendors import NotMember, UnknownVendor
 from deployer.runtimes.process import ProcessRuntime
-from marketplace import publishing
+from marketplace import checking, import_work, publishing
 from marketplace.db import read_session, transaction
 from marketplace.models import Account
 from tests.catalog.folders import sheet_of
@@ -307,6 +321,30 @@ def test_nobody_learns_from_a_digest_that_somebody_has_the_file(shop: Inside, ma
     assert (collect(shop, theirs) / "model.onnx").read_bytes() == GRAPH
 
 
+def test_another_member_goes_on_with_a_draft(shop: Inside, maker: Account) -> None:
+    prove(shop)
+    other = shop.account("other", "vendor")
+    asked = {"role": "publisher"}
+    shop.ask("PUT", "/api/vendors/acme/members/other", token=key_of(shop, maker), json=asked)
+    version = begin(shop, maker, offer())
+    upload(shop, other, GRAPH)
+    upload(shop, other, LABELS)
+    assert begin(shop, other, offer()).id == version.id
+    assert missing(shop, version) == []
+    passed(shop, version, VersionState.submitted)
+    assert begin(shop, maker, offer()).created_by == other.id  # no draft any more
+
+
+def test_a_draft_that_is_checked_stays_whose_it_is(shop: Inside, maker: Account) -> None:
+    other = shop.account("other", "vendor")
+    asked = {"role": "publisher"}
+    shop.ask("PUT", "/api/vendors/acme/members/other", token=key_of(shop, maker), json=asked)
+    version = begin(shop, maker, offer())
+    with transaction(shop.engine) as db:
+        db.get_one(Version, version.id).check_state = CheckState.running
+    assert begin(shop, other, offer()).created_by == maker.id
+
+
 def test_a_build_pipelines_token_does_what_it_needs_and_nothing_else(shop: Inside, maker: Account) -> None:
     """A token of the preset publish, as a pipeline has it; its account is a vendor and an operator."""
     both = shop.account("both", "vendor", "operator", "opc")
@@ -427,6 +465,114 @@ def test_what_an_operator_took_off_only_an_operator_puts_back(
     assert change(shop, operator, "relist", "mended").json()["state"] == "listed"
 
 
+def test_its_vendor_does_not_put_it_back_by_a_detour(shop: Inside, maker: Account, listed: Version) -> None:
+    operator = shop.account("operator", "operator")
+    assert change(shop, operator, "deprecate", "it leaks").status_code == 200
+    assert change(shop, maker, "relist").json()["code"] == "taken-off-by-operator"
+    assert change(shop, maker, "yank").status_code == 200
+    assert change(shop, maker, "relist").json()["code"] == "taken-off-by-operator"
+    assert state_of(shop, listed) == "yanked"
+    assert change(shop, operator, "relist", "mended").status_code == 200
+    for what in ("deprecate", "relist"):
+        assert change(shop, maker, what).status_code == 200
+
+
+def test_a_check_that_came_again_does_not_lock_its_vendor_out(
+    shop: Inside, maker: Account, listed: Version
+) -> None:
+    assert change(shop, maker, "deprecate").status_code == 200
+    with transaction(shop.engine) as db:
+        note = {"before": "deprecated", "after": "deprecated", "why": "recheck: passed"}
+        db.add(VersionEvent(version_id=listed.id, **note))
+    assert change(shop, maker, "relist").json()["state"] == "listed"
+
+
+def test_nothing_of_a_name_that_is_not_proved_any_more_comes_back(
+    shop: Inside, maker: Account, listed: Version
+) -> None:
+    assert change(shop, maker, "yank").status_code == 200
+    operator = key_of(shop, shop.account("operator", "operator"))
+    unproved = shop.ask("POST", "/api/vendors/acme/unprove", token=operator, json={"why": "another's name"})
+    assert unproved.status_code == 200
+    assert change(shop, maker, "relist").json()["code"] == "vendor-unproved"
+    assert state_of(shop, listed) == "yanked"
+
+
+def test_what_older_rules_let_through_is_not_approved(shop: Inside, maker: Account) -> None:
+    prove(shop)
+    version = begin(shop, maker, offer())
+    upload(shop, maker, GRAPH)
+    upload(shop, maker, LABELS)
+    passed(shop, version, VersionState.submitted)
+    with transaction(shop.engine) as db:
+        db.get_one(Version, version.id).rules = "0"
+    with read_session(shop.engine) as db:
+        assert [row.id for row in checking.outdated(db)] == [version.id]
+    operator = key_of(shop, shop.account("operator", "operator"))
+    path = "/api/reviews/acme/reader/1.0.0/approve"
+    refused = shop.ask("POST", path, token=operator, json={})
+    assert (refused.status_code, refused.json()["code"]) == (409, "checked-by-older-rules")
+    with transaction(shop.engine) as db:
+        db.get_one(Version, version.id).rules = RULES
+    assert shop.ask("POST", path, token=operator, json={}).status_code == 200
+
+
+def test_only_drafts_are_checked_to_go_on(shop: Inside, listed: Version) -> None:
+    with transaction(shop.engine) as db:
+        row = db.get_one(Version, listed.id)
+        row.check_state = CheckState.failed
+        db.add(row)
+        db.flush()
+        with pytest.raises(VersionStateRefused):
+            checking.start(shop.services, db, row)
+    with read_session(shop.engine) as db:
+        assert db.get_one(Version, listed.id).check_state == CheckState.failed
+
+
+@dataclass
+class Importing:
+    """An import that has come to its last step."""
+
+    row: ImportJob
+    progress: Progress = silent
+
+    def job(self) -> ImportJob:
+        return self.row
+
+    def enter(self, step: str, *, total: int = 0) -> None:
+        self.row.step = step
+
+    def note(self, **values: Any) -> None:
+        for name, value in values.items():
+            setattr(self.row, name, value)
+
+
+def test_importing_what_is_listed_again_leaves_it_as_it_is(
+    shop: Inside, maker: Account, listed: Version, tmp_path: Path
+) -> None:
+    with transaction(shop.engine) as db:
+        db.get_one(Version, listed.id).check_state = CheckState.failed
+    (tmp_path / "model.onnx").write_bytes(GRAPH)
+    (tmp_path / "labels.txt").write_bytes(LABELS)
+    job = ImportJob(source="x", name="acme/reader", owner=maker.id, options={"wanted": "submitted"})
+    found = import_work._hand_over(shop.services, Importing(job), tmp_path, offer())
+    assert (found.id, job.version) == (listed.id, "1.0.0")
+    with read_session(shop.engine) as db:
+        row = db.get_one(Version, listed.id)
+        assert (row.state, row.check_state) == ("listed", "failed")
+    assert (tmp_path / "model.onnx").read_bytes() == GRAPH  # nothing was handed to any checks
+
+
+def test_pages_of_ones_versions(shop: Inside, maker: Account) -> None:
+    for number in ("1.0.0", "1.0.1", "1.0.2"):
+        begin(shop, maker, offer(number))
+    token = key_of(shop, maker)
+    for query, shown in (("limit=2", 2), ("limit=2&offset=2", 1), (f"offset={10**20}", 0)):
+        told = shop.ask("GET", f"/api/publications?{query}", token=token)
+        assert (told.status_code, len(told.json()["items"]), told.json()["total"]) == (200, shown, 3)
+    assert shop.ask("GET", "/api/publications?only=listed", token=token).json()["total"] == 0
+
+
 def test_a_submitted_version_is_not_listed_by_its_vendor(shop: Inside, maker: Account) -> None:
     prove(shop)
     version = begin(shop, maker, offer())
@@ -456,6 +602,46 @@ def test_an_unproved_vendor_drafts_and_does_not_submit(shop: Inside, maker: Acco
     assert shop.ask("POST", path, token=token, json={"wanted": "submitted"}).json()["state"] == "submitted"
     shop.ask("POST", "/api/vendors/acme/unprove", token=operator, json={"why": "a mistake"})
     assert shop.ask("GET", "/api/vendors/acme").json()["verified"] is False
+
+
+def test_a_name_whose_proof_was_taken_back_is_not_proved_by_its_owner(shop: Inside, maker: Account) -> None:
+    token, operator = key_of(shop, maker), key_of(shop, shop.account("operator", "operator"))
+    prove(shop)
+    path = "/api/vendors/acme"
+
+    def prove_again() -> str:
+        asked = {"way": "dns", "domain": "not a domain"}
+        return str(shop.ask("POST", f"{path}/proof", token=token, json=asked).json()["code"])
+
+    assert prove_again() == "domain-refused"  # it was looked at
+    shop.ask("POST", f"{path}/unprove", token=operator, json={"why": "another's name"})
+    assert prove_again() == "proof-withdrawn"
+    told = shop.ask("GET", path, token=token).json()
+    assert told["withdrawn"] and told["to_prove"] is None
+    assert not shop.ask("GET", path).json()["withdrawn"]  # others are told that it is not proved, no more
+    home = shop.page("GET", "/vendor", shop.cookie(maker)).text
+    assert "An operator took the proof of this name back" in home and "Prove the name" not in home
+    assert shop.ask("POST", f"{path}/allow-proof", token=token).status_code == 403
+    queue = shop.page("GET", "/reviews", shop.cookie(shop.account("owner"))).text
+    assert "/reviews/vendors/acme/allow-proof" in queue
+    assert shop.ask("POST", f"{path}/allow-proof", token=operator).json()["withdrawn"] is False
+    assert prove_again() == "domain-refused"
+    shop.ask("POST", f"{path}/unprove", token=operator, json={"why": "again"})
+    done = shop.page("POST", "/reviews/vendors/acme/allow-proof", shop.cookie(shop.account("owner")))
+    assert done.status_code == 303 and prove_again() == "domain-refused"
+
+
+def test_the_domain_stands_wherever_a_name_is_said_to_be_proved(
+    shop: Inside, maker: Account, listed: Version
+) -> None:
+    with transaction(shop.engine) as db:
+        vendors.mark_proved(db, vendors.get_vendor(db, "acme"), "dns", "acme.example")
+    token = key_of(shop, maker)
+    assert shop.ask("GET", "/api/listings/acme/reader").json()["vendor"]["domain"] == "acme.example"
+    assert shop.ask("GET", "/api/listings").json()["items"][0]["vendor"]["domain"] == "acme.example"
+    assert shop.ask("GET", "/api/vendors/acme", token=token).json()["domain"] == "acme.example"
+    for path in ("/search", "/listings/acme/reader"):
+        assert "acme.example" in shop.page("GET", path).text, path
 
 
 # Deploying

@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from catalog.models import Listing
+from catalog.listings import search_listings
+from catalog.models import Listing, VersionState
 from deployer import deployments
 from deployer.models import Deployment, DeploymentState
 from marketplace import audit, ratings
@@ -14,9 +15,13 @@ from marketplace.audit import AuditAction
 from marketplace.db import read_session, transaction
 from marketplace.models import Account
 from tests.marketplace import shelves
+from tests.marketplace.inside import Inside
 
 
-def deploy(db: Session, account: Account, listing: Listing, version: str = "1.0.0") -> Deployment:
+def deploy(
+    db: Session, account: Account, listing: Listing, version: str = "1.0.0", *, failed: bool = False
+) -> Deployment:
+    """A deployment that came to life, or failed before."""
     name = f"d-{uuid4().hex[:8]}"
     row = deployments.create_deployment(
         db,
@@ -33,7 +38,18 @@ def deploy(db: Session, account: Account, listing: Listing, version: str = "1.0.
         ),
     )
     audit.record(db, account, AuditAction.begin_deployment, name, listing=listing.name, version=version)
+    deployments.set_state(db, row, DeploymentState.failed if failed else DeploymentState.live)
     return row
+
+
+def remove(db: Session, account: Account, row: Deployment) -> None:
+    """Stop and forget a deployment, as the shop does."""
+    if row.state != DeploymentState.failed:
+        deployments.set_state(db, row, DeploymentState.stopped)
+    lived = deployments.has_lived(db, row)
+    deployments.remove_deployment(db, row)
+    audit.record(db, account, AuditAction.remove_deployment, row.name, lived=lived)
+    db.flush()
 
 
 def test_only_who_has_deployed_it_may_rate_it(engine: Engine) -> None:
@@ -53,11 +69,41 @@ def test_one_may_still_rate_what_one_has_removed(engine: Engine) -> None:
     with transaction(engine) as db:
         listing, _ = shelves.listed(db)
         person = shelves.account(db, "li", "opc")
-        row = deploy(db, person, listing)
-        deployments.set_state(db, row, DeploymentState.stopped)
-        deployments.remove_deployment(db, row)
-        db.flush()
+        remove(db, person, deploy(db, person, listing))
         assert ratings.rate(db, listing, person, stars=3).version == "1.0.0"
+
+
+def test_what_never_ran_is_not_rated(engine: Engine) -> None:
+    with transaction(engine) as db:
+        listing, _ = shelves.listed(db)
+        person = shelves.account(db, "li", "opc")
+        row = deploy(db, person, listing, failed=True)
+        with pytest.raises(ratings.NotDeployed):
+            ratings.rate(db, listing, person, stars=1)
+        remove(db, person, row)
+        with pytest.raises(ratings.NotDeployed):
+            ratings.rate(db, listing, person, stars=1)
+        deployments.set_state(db, deploy(db, person, listing, "1.1.0"), DeploymentState.failed)
+        assert ratings.rate(db, listing, person, stars=2).version == "1.1.0"
+
+
+def test_searching_by_stars_follows_each_rating(engine: Engine) -> None:
+    def found(db: Session) -> int:
+        return search_listings(db, filters={"rating": ["4"]}).total
+
+    with transaction(engine) as db:
+        listing, _ = shelves.listed(db)
+        person = shelves.account(db, "li", "opc")
+        deploy(db, person, listing)
+        assert found(db) == 0
+        row = ratings.rate(db, listing, person, stars=5)
+        assert found(db) == 1
+        ratings.hide(db, listing, row.id)
+        assert found(db) == 0
+        ratings.hide(db, listing, row.id, hidden=False)
+        assert found(db) == 1
+        ratings.remove(db, listing, person.id)
+        assert found(db) == 0
 
 
 def test_nobody_rates_their_own(engine: Engine) -> None:
@@ -133,3 +179,34 @@ def test_a_rating_is_hidden_under_its_own_listing_only(engine: Engine) -> None:
         row = ratings.rate(db, listing, person, stars=1)
         with pytest.raises(ratings.UnknownRating):
             ratings.hide(db, other, row.id)
+
+
+@pytest.mark.parametrize("path", ["/api/ratings/{}", "/api/analytics/{}"])
+def test_nobody_learns_of_a_draft_by_its_name(inside: Inside, path: str) -> None:
+    with transaction(inside.engine) as db:
+        listing, _ = shelves.listed(db, state=VersionState.draft)
+        person, member = shelves.account(db, "li", "opc"), shelves.account(db, "acme-person", "vendor")
+        shelves.join(db, listing, member)
+
+    def told(name: str) -> tuple[int, object]:
+        answer = inside.ask("GET", path.format(name), token=inside.token(person).text)
+        return answer.status_code, answer.json().get("code")
+
+    assert told(listing.name) == told("acme/nothing") == (404, "unknown-listing")
+    assert inside.ask("GET", path.format(listing.name), token=inside.token(member).text).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_a_draft_is_no_listing_to_who_would_rate_it(inside: Inside, method: str) -> None:
+    with transaction(inside.engine) as db:
+        shelves.listed(db, state=VersionState.draft)
+        person = shelves.account(db, "li", "opc")
+    sent = {"json": {"stars": 5}} if method == "PUT" else {}
+    for name in ("acme/reader", "acme/nothing"):
+        answer = inside.ask(method, f"/api/ratings/{name}", token=inside.token(person).text, **sent)
+        assert (answer.status_code, answer.json()["code"]) == (404, "unknown-listing")
+    for path in ("ratings", "ratings/remove"):
+        page = inside.page(
+            "POST", f"/listings/acme/reader/{path}", inside.cookie(person), data={"stars": "5"}
+        )
+        assert page.status_code == 404

@@ -11,7 +11,7 @@ from sqlmodel import Session
 
 from catalog import review, search
 from catalog.listings import get_listing, search_listings
-from catalog.models import Rating, Version, VersionState
+from catalog.models import Rating, Vendor, Version, VersionState
 from marketplace.db import transaction
 from tests.catalog.offers import publish
 from tests.catalog.shelf import fill
@@ -165,6 +165,7 @@ def test_orders(db: Session) -> None:
 def test_unlisted_is_gone_at_once_and_back_when_listed_again(db: Session) -> None:
     listing = get_listing(db, "acme/ocr")
     version = db.exec(search.select(Version).where(Version.listing_id == listing.id)).one()
+    db.get_one(Vendor, listing.vendor_id).verified = True
     review.change(db, version, VersionState.yanked, by=None)
     assert _names(db, "文字") == [] and search.find(db).total == 2
     review.change(db, version, VersionState.listed, by=None)

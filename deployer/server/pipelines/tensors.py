@@ -23,7 +23,12 @@ class Tensors(GraphPredictor):
         super().__init__(model)
         self.task = model.task
         tensors = {spec.name: {"description": str(spec)} for spec in self.inputs}
-        inputs = {"type": "object", "properties": tensors, "required": list(tensors)}
+        inputs = {
+            "type": "object",
+            "properties": tensors,
+            "required": list(tensors),
+            "x-tensors": signature(self.inputs),
+        }
         self.schema: dict[str, Any] = {
             "type": "object",
             "properties": {"inputs": inputs},
@@ -31,7 +36,8 @@ class Tensors(GraphPredictor):
             "x-field": "inputs",
         }
         if len(self.inputs) == 1:
-            rows = {"type": "array", "description": str(self.inputs[0])}
+            shown = str(self.inputs[0])
+            rows = {"type": "array", "description": shown, "x-tensors": shown}
             self.schema = {
                 "type": "object",
                 "properties": {"rows": rows, "inputs": inputs},

@@ -189,8 +189,6 @@ def database(count: int) -> tuple[Path, float]:
     migrate(engine)
     _fill(engine, count)
     with engine.connect() as connection:
-        connection.exec_driver_sql("ANALYZE")
-        connection.commit()
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     engine.dispose()
     fresh.rename(path)

@@ -301,7 +301,7 @@ def test_metrics_count(serve: Serve, tensors_dir: Path) -> None:
         (
             b'{"rows": 1, "more": 2}',
             "bad-input",
-            "more: is not a field of this model. Expected: rows, inputs",
+            "more: is not a field of this model. Expected: rows (x FP32 [-1, 2]), inputs (x FP32 [-1, 2])",
         ),
         (b'{"rows": null}', "bad-input", "inputs.x: has shape []. Expected: x FP32 [-1, 2]"),
         (b'{"rows": [[1, "a"]]}', "bad-input", "holds what is not a number"),
@@ -416,7 +416,7 @@ def test_broken_forms(open_server: RunningServer, kind: str, body: bytes, said: 
 def test_problems_in_chinese(open_server: RunningServer) -> None:
     problem = open_server.refuse({"more": 1}, language="zh-CN")
     assert problem["title"] == "输入不符合模型要求"
-    assert problem["detail"] == "more：不是该模型的字段。期望：rows, inputs"
+    assert problem["detail"] == "more：不是该模型的字段。期望：rows (x FP32 [-1, 2]), inputs (x FP32 [-1, 2])"
 
 
 def test_what_nobody_foresaw_is_logged_under_its_id(serve: Serve, tmp_path: Path) -> None:

@@ -3,10 +3,10 @@
 import pytest
 from sqlalchemy import Engine
 
-from catalog.models import Check, CheckState, Version
+from catalog.models import Check, CheckState, Version, VersionState
 from catalog.scan import CHECKS
 from marketplace.db import transaction
-from marketplace.pages import changes, checked
+from marketplace.pages import changes, checked, version_page
 from marketplace.pages.columns import columns
 from tests.marketplace import shelves
 from tests.marketplace.pages import goods
@@ -41,6 +41,24 @@ def test_the_gravest_row_is_the_check_s_verdict_and_has_words(engine: Engine) ->
         assert {each.path for each in row.rows} == {"b", "c"}
         said = next(each for each in row.rows if each.path == "b")
         assert said.title and said.next
+
+
+@pytest.mark.parametrize(("code", "look"), [("scanner-none", False), ("scanner-incomplete", True)])
+def test_a_shop_without_a_second_scanner_asks_nothing_of_the_vendor(
+    engine: Engine, code: str, look: bool
+) -> None:
+    with transaction(engine) as db:
+        _, version = shelves.listed(db)
+        version.check_state, version.state = CheckState.passed, VersionState.draft
+        for check in CHECKS:
+            unknown = check == "scanner"
+            verdict, told = ("unknown", code) if unknown else ("pass", "")
+            db.add(Check(version_id=version.id, check=check, verdict=verdict, code=told))
+        db.flush()
+        found = checked.table(db, version, "en")
+        assert [each.verdict for each in found if each.id == "scanner"] == ["unknown"]
+        said = version_page.finding(version, found, "en").detail
+        assert ("something to look at" in said) == look
 
 
 def test_unknown_weighs_more_than_a_warning() -> None:

@@ -11,6 +11,7 @@ from catalog.errors import InvalidManifest, VersionTaken
 from marketplace.db import transaction
 from marketplace.pages import publish_form as forms
 from marketplace.pages.publish_form import FieldRefused, Sent
+from marketplace.problems import problem_of
 from tests.marketplace import shelves
 
 MODEL = Sent("model.onnx", "a" * 64, 5)
@@ -89,6 +90,7 @@ def test_roles_are_told_by_the_names_of_the_files(paths: list[str], roles: dict[
         ({"title.en": ""}, "title.en"),
         ({"summary.zh": "a\nb"}, "summary.zh"),
         ({"task": "magic"}, "task"),
+        ({"task": ""}, "task"),
         ({"license.weights": ""}, "license.weights"),
         ({"languages": "Chinese!"}, "languages"),
         ({"files": "model model.onnx"}, "files"),
@@ -111,8 +113,8 @@ def test_a_refusal_names_its_field(more: dict[str, str], field: str) -> None:
 def test_what_is_no_matter_of_a_field_is_said_above_the_form() -> None:
     assert forms.field_of(VersionTaken(name="a/b", version="1.0.0")) == "version"
     assert forms.field_of(ValueError()) == "form"
-    assert forms.field_of(InvalidManifest(path="examples.3.request", why=""), kept=2) == "examples.1"
-    assert forms.field_of(InvalidManifest(path="examples.0", why=""), kept=2) == "form"
+    assert forms.field_of(InvalidManifest(path="examples.1.request", why=""), rows=[0, 3]) == "examples.3"
+    assert forms.field_of(InvalidManifest(path="examples.2", why=""), rows=[0, 3]) == "form"
 
 
 def test_a_further_version_begins_with_what_the_last_one_had(engine: Engine) -> None:
@@ -129,10 +131,51 @@ def test_a_further_version_begins_with_what_the_last_one_had(engine: Engine) -> 
         assert found.cards == {"zh": "# 读", "en": "# Read"}
 
 
+PICTURE = {"image": {"base64": "aGk="}}
+BEFORE = [
+    {"title_zh": "一", "title_en": "One", "request": {"text": "a"}, "expect": {"n": 1}},
+    {"title_zh": "二", "title_en": "Two", "request": PICTURE, "expect": "x"},
+    {"title_zh": "三", "title_en": "Three", "request": {"rows": [1]}, "expect": None},
+]
+
+
+def test_examples_of_the_last_version_can_be_edited_left_out_and_added_to(engine: Engine) -> None:
+    with transaction(engine) as db:
+        listing, version = shelves.listed(db, examples=BEFORE)
+        values = forms.of_version(listing, version, "1.1.0")
+        assert [row.get("text") for row in values.examples] == ["a", "", "", None, None, None]
+        assert values.examples[0]["expect"] == '{"n": 1}' and values.examples[2]["json"] == '{"rows": [1]}'
+        assert values.examples[1]["json"] == ""
+        sent: dict[str, Any] = dict(values.texts)
+        for n, row in enumerate(values.examples):
+            sent |= {f"examples.{n}.{part}": text for part, text in row.items()}
+        sent |= {"before": "3", "keep-example.0": "1", "keep-example.1": "1"}
+        sent |= {"examples.0.expect": '{"n": 2}', "examples.1.title.en": "Second", "examples.4.text": "new"}
+        found = made(sent, base=version).manifest()["examples"]
+        assert [(e["title_en"], e["request"], e["expect"]) for e in found] == [
+            ("One", {"text": "a"}, {"n": 2}),
+            ("Second", PICTURE, "x"),
+            ("5", {"text": "new"}, None),
+        ]
+        assert forms.used(forms.read(sent), {5}) == [0, 1, 4, 5]
+        other = made(sent, base=version, pictures={1: b"other"}).manifest()["examples"][1]["request"]
+        assert other != PICTURE and set(other) == {"image"}
+
+
+@pytest.mark.parametrize("before", ["", "x", "-1", "9999", "１"])
+def test_a_count_of_examples_that_is_none_is_bounded(before: str) -> None:
+    assert len(forms.read(filled(before=before)).examples) <= forms.MOST_EXAMPLES + forms.EXAMPLES
+
+
+def test_what_is_to_be_filled_in_is_said_to_people() -> None:
+    said = problem_of(FieldRefused(field="files", why="choose the model's files"), "en")
+    assert "openapi" not in said.next and said.detail == "choose the model's files"
+
+
 def test_the_sample_is_a_sheet_that_holds() -> None:
     values = forms.of_sheet(forms.SAMPLE.encode())
     assert values["title.en"] == "Words of invoices"
-    assert json.loads(values.examples[0]["expect"]) == {"label": "amount"}
+    assert json.loads(values.examples[0]["expect"]) == {"results": [{"label": "amount"}]}
     with pytest.raises(InvalidManifest) as caught:
         forms.of_sheet(forms.SAMPLE.replace("task: text", "task: txet").encode())
     assert str(caught.value.facts["path"]).startswith("market.yaml:4")
