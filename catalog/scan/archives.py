@@ -283,7 +283,7 @@ def is_tar(head: bytes) -> bool:
 
 
 def is_packed(head: bytes) -> bool:
-    """Whether an archive begins here with a short or varying mark: cpio, zstd, and zlib's or lzma's stream."""
+    """Whether an archive begins here with a short or varying mark: cpio, zstd, zlib's or lzma's stream."""
     if _MARKS.match(head):
         return True
     if head[:3] == b"\x5d\0\0" and (head[5:13] == b"\xff" * 8 or head[10:13] == bytes(3)):
@@ -339,10 +339,8 @@ def _opens(source: Source, at: int) -> bool:
     end = source.size - len(source.tail) + at
     if not size and at + 22 + comment == len(source.tail):
         return True  # an empty one
-    if size == 0xFFFFFFFF or (
-        end >= 20 and source.read(end - 20, 4) == _LOCATOR
-    ):  # then the record's own numbers need not be so
-        return True
+    if size == 0xFFFFFFFF or (end >= 20 and source.read(end - 20, 4) == _LOCATOR):
+        return True  # its zip64 records hold, whatever it says itself
     # Libraries disagree which of the two holds.
     return any(0 <= place <= end - 46 and source.read(place, 4) == _CENTRAL for place in (end - size, start))
 

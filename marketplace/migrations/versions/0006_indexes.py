@@ -16,14 +16,14 @@ def upgrade() -> None:
     op.create_index("ix_version_state_created", "version", ["state", "created"])
     op.drop_index("ix_version_listing_id", "version")
     op.drop_index("ix_version_state", "version")
-    with op.batch_alter_table("vendor", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("withdrawn", sa.Boolean(), nullable=False, server_default=sa.false()))
+    # Added in place: a table that is made anew is dropped first, and SQLite then looks through all listings
+    # for each vendor.
+    op.add_column("vendor", sa.Column("withdrawn", sa.Boolean(), nullable=False, server_default=sa.false()))
 
 
 def downgrade() -> None:
     """Take the revision back."""
-    with op.batch_alter_table("vendor", schema=None) as batch_op:
-        batch_op.drop_column("withdrawn")
+    op.drop_column("vendor", "withdrawn")
     op.create_index("ix_version_listing_id", "version", ["listing_id"])
     op.create_index("ix_version_state", "version", ["state"])
     op.drop_index("ix_version_state_created", "version")
