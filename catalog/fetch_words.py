@@ -32,6 +32,8 @@ _PARTS = (
     (r"it unpacks to more than (\d+) bytes, (\d+) times its size", r"解开后超过 \1 字节，是自身大小的 \2 倍"),
     (r"a listing of more than (\d+) bytes", r"文件列表超过 \1 字节"),
     (r"fewer than (\d+) bytes a second for (\d+) s", r"连续 \2 秒每秒不足 \1 字节"),
+    (r"not all of it came within (\d+) h", r"\1 小时内没有传完"),
+    (r"it could not be unpacked \((.+)\)", r"无法解包（\1）"),
     (r"npm ended with exit (-?\d+)", r"npm 以退出码 \1 结束"),
 )
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 from sqlmodel import Session, col, select
 
 from catalog.errors import CatalogError
@@ -90,28 +90,53 @@ def _prune(db: Session, owner: UUID) -> None:
         db.exec(delete(ImportJob).where(col(ImportJob.id).in_(old)))
 
 
-def get(db: Session, identity: str | UUID, owner: UUID, *, lock: bool = False) -> ImportJob:
-    """An import of this account, by its id or the first eight or more signs of it; raises UnknownImport."""
+def get(db: Session, identity: str | UUID, owner: UUID | None, *, lock: bool = False) -> ImportJob:
+    """An import of this account, by its id or the first eight or more signs of it; raises UnknownImport.
+
+    Without an owner that of anybody.
+    """
     text = str(identity)
     try:
         job = db.get(ImportJob, UUID(text), with_for_update=lock)
     except ValueError:
         found = [row for row in of_account(db, owner) if len(text) >= 8 and str(row.id).startswith(text)]
         job = found[0] if len(found) == 1 else None
-    if job is None or job.owner != owner:
+    if job is None or owner not in (None, job.owner):
         raise UnknownImport(id=text)
     return job
 
 
-def of_account(db: Session, owner: UUID, limit: int = MOST_SHOWN) -> list[ImportJob]:
-    """The imports of an account, the newest first."""
-    rows = select(ImportJob).where(ImportJob.owner == owner).order_by(col(ImportJob.created).desc())
-    return list(db.exec(rows.limit(limit)))
+def of_account(db: Session, owner: UUID | None, limit: int = MOST_SHOWN) -> list[ImportJob]:
+    """The imports of an account, or of everybody, the newest first."""
+    rows = select(ImportJob).order_by(col(ImportJob.created).desc()).limit(limit)
+    return list(db.exec(rows if owner is None else rows.where(ImportJob.owner == owner)))
 
 
 def unfinished(db: Session) -> list[ImportJob]:
-    """What a killed shop left."""
-    return list(db.exec(select(ImportJob).where(col(ImportJob.state).in_(OPEN))))
+    """What a killed shop left, the oldest first."""
+    rows = select(ImportJob).where(col(ImportJob.state).in_(OPEN))
+    return list(db.exec(rows.order_by(col(ImportJob.created))))
+
+
+def may_run(db: Session, job: ImportJob) -> bool:
+    """Whether none of its account's other imports runs; if so it counts as running from now on.
+
+    One that has to wait begins again later, as another run. The caller holds the account's row and commits.
+    """
+    others = select(ImportJob.id).where(ImportJob.owner == job.owner, ImportJob.id != job.id)
+    if db.exec(others.where(ImportJob.state == JobState.running)).first() is not None:
+        job.revision += 1
+        db.add(job)
+        db.flush()
+        return False
+    enter(db, job, job.step)
+    return True
+
+
+def next_of(db: Session, owner: UUID) -> ImportJob | None:
+    """The import of an account that has waited longest."""
+    rows = select(ImportJob).where(ImportJob.owner == owner, ImportJob.state == JobState.pending)
+    return db.exec(rows.order_by(col(ImportJob.created))).first()
 
 
 def enter(db: Session, job: ImportJob, step: str, *, done: int = 0, total: int = 0) -> None:
@@ -198,18 +223,24 @@ def create_mirror(
     return mirror
 
 
-def get_mirror(db: Session, name: str, owner: UUID, *, lock: bool = False) -> Mirror:
-    """The mirror of a listing, for whoever keeps it; raises UnknownMirror."""
-    rows = select(Mirror).where(Mirror.name == name, Mirror.owner == owner)
+def get_mirror(db: Session, name: str, owner: UUID | None, *, lock: bool = False) -> Mirror:
+    """The mirror of a listing, that this account keeps, or without one anybody; raises UnknownMirror."""
+    rows = select(Mirror).where(Mirror.name == name)
     mirror = db.exec(rows.with_for_update() if lock else rows).first()
-    if mirror is None:
+    if mirror is None or owner not in (None, mirror.owner):
         raise UnknownMirror(name=name)
     return mirror
 
 
-def mirrors_of(db: Session, owner: UUID) -> list[Mirror]:
-    """The mirrors that an account keeps, by name."""
-    return list(db.exec(select(Mirror).where(Mirror.owner == owner).order_by(col(Mirror.name))))
+def mirrors_of(db: Session, owner: UUID | None) -> list[Mirror]:
+    """The mirrors that an account, or everybody, keeps, by name."""
+    rows = select(Mirror).order_by(col(Mirror.name))
+    return list(db.exec(rows if owner is None else rows.where(Mirror.owner == owner)))
+
+
+def switch_mirrors(db: Session, owner: UUID, *, on: bool) -> None:
+    """Look at the sources of an account's mirrors no more, or again; the caller commits."""
+    db.exec(update(Mirror).where(col(Mirror.owner) == owner).values(enabled=on))
 
 
 def due(db: Session) -> Sequence[Mirror]:

@@ -4,15 +4,19 @@ Pulled as packages are, but over connections that go to judged addresses only. L
 whatever else an image holds: of it only the model's folder is taken.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from catalog.errors import ArchiveInvalid, SourceMissing
+from catalog.importers.errors import SourceDenied
 from catalog.importers.hints import Hints
-from catalog.importers.reach import Reach
+from catalog.importers.pace import LONGEST
+from catalog.importers.plans import Gate
 from catalog.importers.taking import is_plain, link
 from catalog.importers.web import PinnedTransport
+from deployer.errors import RegistryRefused
 from deployer.packager import registry
 from deployer.packager.image import Platform
 from deployer.packager.layout import Descriptor, Layout
@@ -25,28 +29,56 @@ from marketplace import import_child
 
 PLATFORM = Platform("linux", "amd64")
 """Of an image for several; the model in them is the same."""
+LOOK = 120.0  # seconds that a manifest may take
 _RAW = ".raw"
 _WORDS = "org.opencontainers.image."
 
 
-def pinned_of(reference: str, reach: Reach) -> str:
-    """The reference with the digest that it stands for now; only the manifest is fetched."""
+def pinned_of(reference: str, gate: Gate) -> str:
+    """The reference with the digest that it stands for now; only the manifest is fetched.
+
+    What `docker login` left is used as the gate's other keys are. Raises SourceDenied.
+    """
     wanted = registry.Reference.parse(reference)
     with (
-        PinnedTransport(reach, f"oci://{wanted}") as transport,
+        _denied(reference, gate),
+        PinnedTransport(gate.reach, f"oci://{wanted}", LOOK) as transport,
         Connection(
-            wanted, {wanted.repository: "pull"}, insecure=False, pace=registry.Pace(), transport=transport
+            wanted,
+            {wanted.repository: "pull"},
+            insecure=False,
+            pace=registry.Pace(),
+            transport=transport,
+            anonymous=not gate.keys,
         ) as connection,
     ):
         root, _ = manifests.get(connection, wanted.target)
     return f"oci://{wanted.registry}/{wanted.repository}@{root.digest}"
 
 
-def bring(pinned: str, reach: Reach, folder: Path, out: Path, progress: Progress) -> Hints:
+@contextmanager
+def _denied(source: str, gate: Gate) -> Iterator[None]:
+    """Where no key was shown, a refusal may be for want of one."""
+    try:
+        yield
+    except RegistryRefused as error:
+        if gate.keys or error.facts.get("status") not in (401, 403):
+            raise
+        raise SourceDenied(source=source, variable="docker login") from None
+
+
+def bring(pinned: str, gate: Gate, folder: Path, out: Path, progress: Progress) -> Hints:
     """Pull into `folder`, and lay the model's files out below `out`; says what the registry tells of them."""
     layout = Layout(folder)
-    with PinnedTransport(reach, pinned) as transport:
-        root = registry.pull(pinned, layout, platform=PLATFORM, progress=progress, transport=transport)
+    with _denied(pinned, gate), PinnedTransport(gate.reach, pinned, LONGEST) as transport:
+        root = registry.pull(
+            pinned,
+            layout,
+            platform=PLATFORM,
+            progress=progress,
+            transport=transport,
+            anonymous=not gate.keys,
+        )
     told = layout.document(root)
     pack = told.get("artifactType") == ARTIFACT or "cncf.model" in str(
         (told.get("config") or {}).get("mediaType")

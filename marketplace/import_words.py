@@ -40,7 +40,10 @@ WORDS: dict[str, Words] = {
         403,
         _("The source wants a token"),
         _("{source} is not given to everybody."),
-        _("Accept its conditions there, set {variable} for the shop, start it again, then retry."),
+        _(
+            "Accept its conditions there. The shop's key ({variable}, set before it starts) is used for "
+            "operators' imports only: ask one of them, or fetch the files yourself and import those."
+        ),
     ),
     "inner-path-missing": Words(
         422,

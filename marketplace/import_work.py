@@ -169,13 +169,13 @@ def _uploaded(services: Services, work: Work, job: ImportJob, out: Path) -> Mate
 
 
 def _pulled(services: Services, work: Work, job: ImportJob, folder: Path) -> Material:
-    reach = read_reach(services.settings.import_private)
-    pinned = job.pinned or import_oci.pinned_of(job.source, reach)
+    gate = gate_of(services, job.owner)
+    pinned = job.pinned or import_oci.pinned_of(job.source, gate)
     work.note(pinned=pinned, options={**job.options, "identity": pinned})
     work.enter("fetch")
     out = folder / "taken"
     shutil.rmtree(out, ignore_errors=True)
-    hints = import_oci.bring(pinned, reach, folder / "pulled", out, work.progress)
+    hints = import_oci.bring(pinned, gate, folder / "pulled", out, work.progress)
     return Material(out, "", hints)
 
 

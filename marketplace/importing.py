@@ -32,16 +32,18 @@ from deployer.packager.registry import Reference
 from marketplace import audit, import_work, publishing, workflows
 from marketplace.audit import AuditAction
 from marketplace.db import read_session, transaction
-from marketplace.errors import InvalidRequest, MarketError
+from marketplace.errors import InvalidRequest, MarketError, NotAllowed
 from marketplace.import_work import CONVERTS
 from marketplace.models import Account
+from marketplace.people_errors import AccountDisabled
+from marketplace.permissions import Permission, permissions_of, role_for
 from marketplace.services import Services, StepProgress
 
 log = logging.getLogger(__name__)
 
 BOARD = "imports"
 QUEUE = "imports"
-AT_ONCE = 2
+AT_ONCE = 4  # imports of different accounts, and looks of mirrors
 PERIOD = 0.25  # seconds between two looks whether anybody still wants it
 MOST = 1000  # uploaded files
 WANTED = ("", VersionState.submitted, VersionState.listed)
@@ -163,15 +165,34 @@ def _name(db: Session, account: Account, order: Order) -> str:
     return f"{vendor}/{name}"
 
 
+def require_standing(db: Session, owner: UUID, name: str, wanted: str = "") -> None:
+    """Refuse what goes on in the name of somebody who may not any more.
+
+    Raises AccountDisabled, NotAllowed, UnknownVendor and NotMember.
+    """
+    account = db.get_one(Account, owner)
+    if account.disabled is not None:
+        raise AccountDisabled(name=account.name)
+    needed = {VersionState.listed: Permission.decide_reviews, VersionState.submitted: Permission.publish}
+    for permission in (Permission.manage_imports, needed.get(VersionState(wanted)) if wanted else None):
+        if permission and permission not in permissions_of(account.roles):
+            raise NotAllowed(role=role_for(permission), permission=str(permission))
+    publishing.require_member(db, vendors.get_vendor(db, name.partition("/")[0]), account)
+
+
 def cancel(
-    services: Services, db: Session, viewer: audit.Actor, account: Account, identity: str
+    services: Services, db: Session, viewer: audit.Actor, owner: UUID | None, identity: str
 ) -> ImportJob:
-    """Stop one that waits or runs; raises ImportBusy for one that ended."""
-    job = imports.get(db, identity, account.id, lock=True)
+    """Stop one that waits or runs, of this account or without one of anybody's.
+
+    Raises ImportBusy for one that ended.
+    """
+    job = imports.get(db, identity, owner, lock=True)
     imports.ask_to_cancel(db, job)
     audit.record(db, viewer, AuditAction.cancel_import, job.name, source=shown(job.source))
     db.commit()
     notify(services, job.id)
+    enqueue(job)  # one that waits for another of its account's is in no queue, and ends there
     return job
 
 
@@ -227,13 +248,19 @@ def launch(services: Services) -> None:
     with read_session(services.engine) as db:
         rows = imports.unfinished(db)
         known = {str(identity) for identity in db.exec(select(ImportJob.id))}
+    broken = {job.id for job in rows if _is_broken(job)}
     for job in rows:
-        status = DBOS.get_workflow_status(workflow_id(job))
-        if status is not None and status.status in workflows.BROKEN:
+        if job.id in broken:
             _fail(services, job.id, job.revision, "internal-error", {"incident": workflow_id(job)})
-        else:
+    for job in rows:  # only now: one that is broken counts as running till it is said
+        if job.id not in broken:
             enqueue(job)
     _sweep(services, known)
+
+
+def _is_broken(job: ImportJob) -> bool:
+    status = DBOS.get_workflow_status(workflow_id(job))
+    return status is not None and status.status in workflows.BROKEN
 
 
 def _sweep(services: Services, known: set[str]) -> None:
@@ -254,6 +281,13 @@ def import_workflow(identity: str, revision: int) -> str:
 def bring_in(identity: str, revision: int) -> str:
     """The whole job; returns done, failed, cancelled or superseded."""
     services, uid = workflows.bound(), UUID(identity)
+    outcome = _outcome(services, uid, revision)
+    if outcome != "superseded":
+        _begin_next(services, uid)
+    return outcome
+
+
+def _outcome(services: Services, uid: UUID, revision: int) -> str:
     try:
         _bring_in(services, uid, revision)
     except Superseded:
@@ -267,8 +301,8 @@ def bring_in(identity: str, revision: int) -> str:
         return "failed"
     except Exception:
         workflows.unless_closing(services)
-        log.exception("import failed", extra={"import": identity})
-        _fail(services, uid, revision, "internal-error", {"incident": f"import {identity}"})
+        log.exception("import failed", extra={"import": str(uid)})
+        _fail(services, uid, revision, "internal-error", {"incident": f"import {uid}"})
         return "failed"
     finally:
         services.progress.pop(topic(uid), None)
@@ -284,8 +318,29 @@ def _current(db: Session, uid: UUID, revision: int, *, lock: bool = True) -> Imp
     return job
 
 
+def _claim(services: Services, uid: UUID, revision: int) -> None:
+    """Begin, unless another import of the same account runs: that one's end begins this one."""
+    with transaction(services.engine) as db:
+        job = _current(db, uid, revision)
+        db.get_one(Account, job.owner, with_for_update=True)
+        waits = not imports.may_run(db, job)
+    if waits:
+        raise Superseded
+
+
+def _begin_next(services: Services, uid: UUID) -> None:
+    """An import ended: the next one of its account's is for the queue."""
+    with read_session(services.engine) as db:
+        ended = db.get(ImportJob, uid)
+        job = imports.next_of(db, ended.owner) if ended is not None else None
+        db.expunge_all()
+    if job is not None:
+        import_work.beside_the_step(lambda: enqueue(job))
+
+
 def _bring_in(services: Services, uid: UUID, revision: int) -> None:
     folder = folder_of(services, uid)
+    _claim(services, uid, revision)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     task = Task(services, uid, revision)
     version = import_work.make(services, task, folder)
@@ -313,6 +368,7 @@ class Task:
         """The row, detached."""
         with read_session(self._services.engine) as db:
             job = _current(db, self._uid, self._revision, lock=False)
+            require_standing(db, job.owner, job.name, str(job.options.get("wanted", "")))
             db.expunge(job)
         return job
 

@@ -66,9 +66,9 @@ def add(
     return mirror, job
 
 
-def remove(services: Services, db: Session, viewer: audit.Actor, account: Account, name: str) -> None:
-    """Keep a listing in step no more; what it has stays."""
-    mirror = imports.get_mirror(db, name, account.id, lock=True)
+def remove(services: Services, db: Session, viewer: audit.Actor, owner: UUID | None, name: str) -> None:
+    """Keep a listing in step no more, for this account or without one for anybody; what it has stays."""
+    mirror = imports.get_mirror(db, name, owner, lock=True)
     audit.record(db, viewer, AuditAction.remove_mirror, mirror.name, source=shown(mirror.source))
     db.delete(mirror)
     db.commit()
@@ -109,6 +109,9 @@ def look(identity: str, again: bool = False) -> str:
             return "gone"
         db.expunge(mirror)
     try:
+        with read_session(services.engine) as db:
+            wanted = str(mirror.options.get("wanted", ""))
+            importing.require_standing(db, mirror.owner, mirror.name, wanted)
         found = identity_of(services, mirror.source, mirror.owner)
         outcome = _follow(services, mirror, found, again=again)
     except (CatalogError, DeployerError, MarketError) as error:
@@ -133,7 +136,7 @@ def identity_of(services: Services, source: str, owner: UUID) -> str:
     sources = read_sources(source)
     gate = gate_of(services, owner)
     if sources[0].kind == "oci":
-        return import_oci.pinned_of(source, gate.reach)
+        return import_oci.pinned_of(source, gate)
     with planned(sources, gate) as plan:
         return plan.identity
 

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
+from catalog import imports
 from catalog.models import utcnow
 from marketplace import accounts, audit, sign_in
 from marketplace.audit import AuditAction
@@ -75,6 +76,8 @@ def change_roles(db: Session, actor: audit.Actor, name: str, roles: Collection[s
 def disable(db: Session, actor: audit.Actor, name: str) -> Account:
     """Shut an account out at once: its browsers, links, tokens and keys open nothing any more.
 
+    Nothing goes on in its name: its mirrors look no more, and its imports end.
+
     Raises UnknownAccount and LastOperator.
     """
     everybody = _lock_all(db)
@@ -83,6 +86,7 @@ def disable(db: Session, actor: audit.Actor, name: str) -> Account:
     if account.disabled is None:
         account.disabled = utcnow()
         db.flush()
+        imports.switch_mirrors(db, account.id, on=False)
         accounts.end_other_sessions(db, account.id)
         accounts.rehome(db)
         audit.record(db, actor, AuditAction.disable_account, account.name)
@@ -94,6 +98,7 @@ def enable(db: Session, actor: audit.Actor, name: str) -> Account:
     account = get_account(db, name, lock=True)
     if account.disabled is not None:
         account.disabled = None
+        imports.switch_mirrors(db, account.id, on=True)
         audit.record(db, actor, AuditAction.enable_account, account.name)
     return account
 

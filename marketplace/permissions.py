@@ -53,6 +53,7 @@ ROLES: dict[str, frozenset[Permission]] = {
         Permission.decide_reviews,
         Permission.manage_accounts,
         Permission.manage_deployments,
+        Permission.manage_imports,
         Permission.read_audit,
         Permission.read_settings,
         Permission.vouch_vendors,

@@ -46,7 +46,7 @@ class SourceUnknown(FetchError):
 
 
 class SourceDenied(FetchError):
-    """The source wants a token that is not set, or does not take it. Facts: source, variable."""
+    """The source wants a key that is not set, not for this account, or not taken. Facts: source, variable."""
 
     code = "source-denied"
 

@@ -13,7 +13,7 @@ from catalog.importers.indexes import Indexes
 from catalog.importers.reach import Reach
 from catalog.importers.sources import shown
 from catalog.importers.taking import is_plain
-from catalog.importers.transfer import Opener, Remote, bring
+from catalog.importers.transfer import Opener, Remote, bring, in_time
 from catalog.progress import Progress, silent
 from catalog.storage import MARGIN, free_bytes
 
@@ -80,7 +80,7 @@ def require_place(plan: Plan, folder: Path, have: int = 0) -> None:
 
 def fetch(plan: Plan, folder: Path, progress: Progress = silent, patience: Patience | None = None) -> None:
     """Bring all files of a plan below a folder; what is there already is not fetched again."""
-    done = 0
+    done, progress = 0, in_time(progress, shown(plan.pinned))
     for remote in plan.remotes:
         if not is_plain(remote.path):  # a hub names its files as it likes
             raise ImportNotInferred(

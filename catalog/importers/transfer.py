@@ -20,6 +20,7 @@ import requests
 from catalog.errors import DigestMismatch, SourceMissing, SourceUnreachable
 from catalog.importers.download import Patience, why_of
 from catalog.importers.errors import SourceDenied, SourceTooLarge
+from catalog.importers.pace import LONGEST, Pace
 from catalog.importers.reach import Reach
 from catalog.importers.web import open_web
 from catalog.progress import Progress, silent
@@ -27,7 +28,6 @@ from catalog.storage import CHUNK, require_room, storage_errors, sync
 
 PIECE = 1 << 16
 LARGEST = 64 << 30  # bytes of one file
-SLOWEST, OVER = 4096, 120.0  # bytes a second at least, on average over so many seconds
 _LOOK = 64 << 20  # bytes between two looks at the disk, for a file of unknown size
 _ABSENT = {404, 410, 451}
 _DENIED = {401, 403}
@@ -121,6 +121,18 @@ def bring(
         resumed = False  # the old beginning may have been at fault: once more, from the start
 
 
+def in_time(progress: Progress, source: str) -> Progress:
+    """The same progress, which raises SourceUnreachable once it has gone on for longer than anything may."""
+    until = time.monotonic() + LONGEST
+
+    def moved(done: int, total: int, note: str = "") -> None:
+        if time.monotonic() > until:
+            raise _Refused(source=source, why=f"not all of it came within {round(LONGEST / 3600)} h")
+        progress(done, total, note)
+
+    return moved
+
+
 def forget(target: Path) -> None:
     """Remove what an earlier run left of a file."""
     for path in (target, *_beside(target)):
@@ -188,31 +200,17 @@ def _whole(answer: Head, offset: int) -> int | None:
     return offset + int(length) if length.isascii() and length.isdigit() else None
 
 
-class _Pace:
-    """Ends a download that crawls: it would keep its place from everybody else for days."""
-
-    def __init__(self, remote: Remote, done: int) -> None:
-        self._remote, self._done, self._since = remote, done, time.monotonic()
-
-    def __call__(self, done: int) -> None:
-        if (passed := time.monotonic() - self._since) < OVER:
-            return
-        if done - self._done < SLOWEST * passed:
-            why = f"fewer than {SLOWEST} bytes a second for {round(passed)} s"
-            raise _Refused(source=self._remote.source, why=why)
-        self._done, self._since = done, time.monotonic()
-
-
 def _copy(answer: Head, part: Path, done: int, whole: int | None, remote: Remote, progress: Progress) -> None:
     """Append the answer to the part file, never past its size, and never to a disk that runs full."""
     require_room(part.parent, max(0, (whole or 0) - done))
-    looked, pace = done, _Pace(remote, done)
+    looked, pace = done, Pace(done)
     with storage_errors(part.parent, whole or 0), part.open("ab" if done else "wb") as file:
         progress(done, whole or 0, remote.path)
         try:
             for piece in answer.pieces():
                 done += len(piece)
-                pace(done)
+                if why := pace.complaint(done):
+                    raise _Refused(source=remote.source, why=why)
                 if done > (LARGEST if whole is None else whole):
                     file.truncate(0)
                     raise SourceTooLarge(source=remote.source, limit=whole or LARGEST)
@@ -313,7 +311,7 @@ def hub_opener(client: httpx.Client, source: str) -> Opener:
     def opened(url: str, headers: Mapping[str, str]) -> Iterator[Head]:
         with _named(source), client.stream("GET", url, headers=dict(headers)) as answer:
             named = {name.lower(): value for name, value in answer.headers.items()}
-            yield _Plain(answer.status_code, named, source, answer.iter_raw(PIECE))
+            yield _Plain(answer.status_code, named, source, answer.iter_raw())
 
     return opened
 

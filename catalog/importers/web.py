@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urljoin
 
 import certifi
@@ -21,9 +22,11 @@ import httpx
 
 from catalog.errors import SourceUnreachable
 from catalog.importers.errors import RedirectsEndless, SourceTooLarge, UrlRefused
+from catalog.importers.pace import Pace
 from catalog.importers.reach import Place, Reach, place_of
 
 CONNECT, READ = 15.0, 60.0  # seconds: to connect, and between two pieces
+HEAD = 60.0  # seconds for the whole head of an answer
 REDIRECTS = 5
 SMALL = 1 << 20  # bytes of an answer, where the caller names no limit
 _MOVED = {301, 302, 303, 307, 308}
@@ -33,9 +36,11 @@ _OWN_ORIGIN_ONLY = {"authorization", "cookie"}
 class _Pinned(httpcore.NetworkBackend):
     """Connects to judged addresses only; whatever name it is given is judged first."""
 
-    def __init__(self, reach: Reach, shown: str) -> None:
+    def __init__(self, reach: Reach, shown: str, seconds: float) -> None:
         self._reach, self._shown = reach, shown
         self._plain = httpcore.SyncBackend()
+        self.until = time.monotonic() + seconds
+        """When all reading ends: a server that sends a byte now and then is never silent."""
 
     def connect_tcp(
         self,
@@ -49,7 +54,8 @@ class _Pinned(httpcore.NetworkBackend):
         failure: Exception = OSError()
         for address in self._reach.addresses(host, port, self._shown):
             try:
-                return self._plain.connect_tcp(address, port, timeout, local_address, socket_options)
+                stream = self._plain.connect_tcp(address, port, timeout, local_address, socket_options)
+                return _Timed(stream, self)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
         raise failure
@@ -66,6 +72,38 @@ class _Pinned(httpcore.NetworkBackend):
     def sleep(self, seconds: float) -> None:
         """Used by the pool between its own attempts, of which there are none."""
         time.sleep(seconds)
+
+
+class _Timed(httpcore.NetworkStream):
+    """A connection on which nothing is waited for beyond its backend's end."""
+
+    def __init__(self, stream: httpcore.NetworkStream, backend: _Pinned) -> None:
+        self._stream, self._backend = stream, backend
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """What has come; raises ReadTimeout."""
+        left = self._backend.until - time.monotonic()
+        if left <= 0:
+            raise httpcore.ReadTimeout("no answer in time")
+        return self._stream.read(max_bytes, left if timeout is None else min(timeout, left))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Send."""
+        self._stream.write(buffer, timeout)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        """The same, encrypted."""
+        return _Timed(self._stream.start_tls(ssl_context, server_hostname, timeout), self._backend)
+
+    def get_extra_info(self, info: str) -> Any:
+        """What httpcore asks of a connection."""
+        return self._stream.get_extra_info(info)
 
 
 @dataclass
@@ -150,7 +188,7 @@ def _exchange(place: Place, reach: Reach, headers: Mapping[str, str], deadline: 
         port=place.port,
         target=place.target.encode(),
     )
-    backend = _Pinned(reach, place.shown)
+    backend = _Pinned(reach, place.shown, min(HEAD, left))
     with (
         httpcore.ConnectionPool(ssl_context=_trust(reach), network_backend=backend) as pool,
         _reported(place.shown),
@@ -162,6 +200,7 @@ def _exchange(place: Place, reach: Reach, headers: Mapping[str, str], deadline: 
             extensions={"timeout": timeouts},
         )
         with request as response:
+            backend.until = deadline
             named = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in response.headers}
             body = iter(response.iter_stream())
             yield Answer(place.url, response.status, named, SMALL, place.shown, deadline, body)
@@ -198,9 +237,11 @@ def _trust(reach: Reach) -> ssl.SSLContext:
 class PinnedTransport(httpx.BaseTransport):
     """For clients that are httpx: connects to judged addresses only, and uses no proxy."""
 
-    def __init__(self, reach: Reach, source: str) -> None:
+    def __init__(self, reach: Reach, source: str, seconds: float) -> None:
+        """`seconds` is how long all of it may take."""
+        backend = _Pinned(reach, source, seconds)
         self._pool = httpcore.ConnectionPool(
-            ssl_context=_trust(reach), network_backend=_Pinned(reach, source), max_connections=10
+            ssl_context=_trust(reach), network_backend=backend, max_connections=10
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -232,8 +273,13 @@ class _Body(httpx.SyncByteStream):
         self._answer = answer
 
     def __iter__(self) -> Iterator[bytes]:
+        pace, came = Pace(), 0
         with _for_httpx():
-            yield from self._answer.iter_stream()
+            for piece in self._answer.iter_stream():
+                came += len(piece)
+                if why := pace.complaint(came):
+                    raise httpx.ReadTimeout(why)
+                yield piece
 
     def close(self) -> None:
         self._answer.close()

@@ -54,6 +54,7 @@ class MirrorOut:
     source: str
     pinned: str
     period: int  # seconds
+    enabled: bool  # not while its account is disabled
     wanted: str
     looked: datetime | None
     due: datetime
@@ -103,6 +104,7 @@ def mirror_out(mirror: Mirror, lang: str) -> MirrorOut:
         source=shown(mirror.source),
         pinned=mirror.pinned,
         period=mirror.period,
+        enabled=mirror.enabled,
         wanted=str(mirror.options.get("wanted", "")),
         looked=mirror.looked,
         due=mirror.due,

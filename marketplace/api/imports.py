@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from litestar import Router, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody
 from litestar.response import ServerSentEvent
 from msgspec.json import encode
 from sqlmodel import Session
@@ -55,6 +56,18 @@ def require_wanted(viewer: Viewer, wanted: str) -> None:
         raise NotAllowed(role=role_for(needed), permission=str(needed))
 
 
+def whose(viewer: Viewer, db: Session) -> UUID | None:
+    """Whose imports and mirrors the asker may look at and end: their own, and anybody's for operators."""
+    return None if viewer.may(Permission.decide_reviews) else viewer.account(db).id
+
+
+def _asked(viewer: Viewer, db: Session, everybody: bool) -> UUID | None:
+    """Whose are to be listed."""
+    if everybody and not viewer.may(needed := Permission.decide_reviews):
+        raise NotAllowed(role=role_for(needed), permission=str(needed))
+    return None if everybody else viewer.account(db).id
+
+
 @post("/imports", permission=MANAGE, status_code=202, sync_to_thread=True)
 def create(
     data: JSONBody[ImportRequest],
@@ -74,10 +87,13 @@ def create(
 
 @get("/imports", permission=MANAGE, sync_to_thread=True)
 def index(
-    services: NamedDependency[Services], db: NamedDependency[Session], viewer: NamedDependency[Viewer]
+    services: NamedDependency[Services],
+    db: NamedDependency[Session],
+    viewer: NamedDependency[Viewer],
+    everybody: FromQuery[bool] = False,
 ) -> ImportPage:
-    """The asker's imports, the newest first."""
-    rows = imports.of_account(db, viewer.account(db).id)
+    """The asker's imports, the newest first; everybody's for operators who ask for them."""
+    rows = imports.of_account(db, _asked(viewer, db, everybody))
     return ImportPage([import_out(services, db, row, viewer.lang) for row in rows], len(rows))
 
 
@@ -89,7 +105,7 @@ def show(
     identity: FromPath[str],
 ) -> ImportOut:
     """One import."""
-    job = imports.get(db, identity, viewer.account(db).id)
+    job = imports.get(db, identity, whose(viewer, db))
     return import_out(services, db, job, viewer.lang)
 
 
@@ -100,8 +116,8 @@ def cancel(
     viewer: NamedDependency[Viewer],
     identity: FromPath[str],
 ) -> ImportOut:
-    """Stop an import that waits or runs."""
-    job = importing.cancel(services, db, viewer, viewer.account(db), identity)
+    """Stop an import that waits or runs; operators may stop anybody's."""
+    job = importing.cancel(services, db, viewer, whose(viewer, db), identity)
     return import_out(services, db, job, viewer.lang)
 
 
@@ -136,7 +152,7 @@ def events(
     identity: FromPath[str],
 ) -> ServerSentEvent:
     """The import whenever it changes, until it ends."""
-    owner = viewer.account(db).id
+    owner = whose(viewer, db)
     found = str(imports.get(db, identity, owner).id)
 
     def read() -> tuple[str, bool]:
@@ -152,9 +168,11 @@ def events(
 
 
 @get("/mirrors", permission=MANAGE, sync_to_thread=True)
-def mirrors(db: NamedDependency[Session], viewer: NamedDependency[Viewer]) -> MirrorPage:
-    """The asker's mirrors by name."""
-    rows = imports.mirrors_of(db, viewer.account(db).id)
+def mirrors(
+    db: NamedDependency[Session], viewer: NamedDependency[Viewer], everybody: FromQuery[bool] = False
+) -> MirrorPage:
+    """The asker's mirrors by name; everybody's for operators who ask for them."""
+    rows = imports.mirrors_of(db, _asked(viewer, db, everybody))
     return MirrorPage([mirror_out(row, viewer.lang) for row in rows], len(rows))
 
 
@@ -179,8 +197,8 @@ def forget(
     vendor: FromPath[str],
     name: FromPath[str],
 ) -> None:
-    """Keep a listing in step no more; what it has stays."""
-    mirroring.remove(services, db, viewer, viewer.account(db), f"{vendor}/{name}")
+    """Keep a listing in step no more; what it has stays. Operators may end anybody's mirror."""
+    mirroring.remove(services, db, viewer, whose(viewer, db), f"{vendor}/{name}")
 
 
 router = Router(

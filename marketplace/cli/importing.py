@@ -32,6 +32,11 @@ STEPS = {
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
+_everybody = click.option(
+    "--everybody", is_flag=True, help=text("所有人的（运营者）。", "Those of everybody (operators).")
+)
+
+
 def seconds_of(given: str) -> int:
     """6h, 1d or 2w as seconds; raises BadParameter."""
     match = re.fullmatch(r"(\d{1,6})([mhdw])", given.strip())
@@ -255,16 +260,17 @@ def _tell(shop: "Lasting", job: Job, wanted: str, json_out: bool, wait: bool, ti
 @click.group(
     "imports", invoke_without_command=True, help=text("查看和处理导入。", "See imports, and act on them.")
 )
+@_everybody
 @as_json
 @click.pass_context
-def imports(ctx: click.Context, json_out: bool) -> None:
+def imports(ctx: click.Context, everybody: bool, json_out: bool) -> None:
     """List imports, or act on one."""
     if ctx.invoked_subcommand is not None:
         return
     from marketplace.client import opened
 
     with opened() as shop:
-        page = shop.call("GET", "/api/imports")
+        page = shop.call("GET", "/api/imports", params={"everybody": everybody})
     if json_out:
         data_json(page)
         return
@@ -349,13 +355,14 @@ def mirrors() -> None:
 
 
 @mirrors.command("list", help=text("列出镜像。", "List mirrors."))
+@_everybody
 @as_json
-def list_mirrors(json_out: bool) -> None:
+def list_mirrors(everybody: bool, json_out: bool) -> None:
     """List mirrors."""
     from marketplace.client import opened
 
     with opened() as shop:
-        page = shop.call("GET", "/api/mirrors")
+        page = shop.call("GET", "/api/mirrors", params={"everybody": everybody})
     if json_out:
         data_json(page)
         return

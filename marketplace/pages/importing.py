@@ -18,7 +18,7 @@ from catalog.models import JobState
 from deployer.errors import DeployerError
 from marketplace import importing, mirroring
 from marketplace.api.import_schemas import ImportOut, import_out, mirror_out
-from marketplace.api.imports import require_wanted
+from marketplace.api.imports import require_wanted, whose
 from marketplace.auth import AnyRequest, Viewer
 from marketplace.db import read_session
 from marketplace.errors import InvalidRequest, MarketError
@@ -181,8 +181,10 @@ def begin(
 
 
 def _shown(services: Services, db: Session, viewer: Viewer, identity: str) -> dict[str, Any]:
-    job = import_out(services, db, imports.get(db, identity, viewer.account(db).id), viewer.lang)
-    return {"job": job, "steps": steps_of(job), "outcome": outcome, "live": job.state in imports.OPEN}
+    row = imports.get(db, identity, whose(viewer, db))
+    job, own = import_out(services, db, row, viewer.lang), row.owner == viewer.account_id
+    live = job.state in imports.OPEN
+    return {"job": job, "own": own, "steps": steps_of(job), "outcome": outcome, "live": live}
 
 
 @get("/imports/{identity:str}", permission=MANAGE, include_in_schema=False, sync_to_thread=True)
@@ -205,7 +207,7 @@ def stream(
     identity: FromPath[str],
 ) -> ServerSentEvent:
     """The import's state whenever it changes, until it ends."""
-    imports.get(db, identity, viewer.account(db).id)
+    imports.get(db, identity, whose(viewer, db))
     return ServerSentEvent(_updates(services, viewer, identity))
 
 
@@ -245,7 +247,7 @@ def cancel(
     identity: FromPath[str],
 ) -> Redirect:
     """Stop one that waits or runs."""
-    importing.cancel(services, db, viewer, viewer.account(db), identity)
+    importing.cancel(services, db, viewer, whose(viewer, db), identity)
     return see_other(f"/imports/{identity}")
 
 
@@ -300,7 +302,7 @@ def forget(
     name: FromPath[str],
 ) -> Redirect:
     """Keep a listing in step no more."""
-    mirroring.remove(services, db, viewer, viewer.account(db), f"{vendor}/{name}")
+    mirroring.remove(services, db, viewer, whose(viewer, db), f"{vendor}/{name}")
     return see_other("/import#mirrors-title")
 
 

@@ -28,8 +28,8 @@ FROZEN = {
         "ratings:write self:manage shop:inside"
     ),
     "operator": (
-        "accounts:manage audit:read catalogue:browse deployments:manage reviews:decide self:manage "
-        "settings:read shop:inside sign-in-links:create vendors:vouch versions:change"
+        "accounts:manage audit:read catalogue:browse deployments:manage imports:manage reviews:decide "
+        "self:manage settings:read shop:inside sign-in-links:create vendors:vouch versions:change"
     ),
     "vendor": (
         "catalogue:browse imports:manage publications:manage self:manage shop:inside vendors:manage "

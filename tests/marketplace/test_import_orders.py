@@ -3,17 +3,23 @@
 import pickle
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
-from sqlmodel import select
+from sqlmodel import Session, select
 
-from catalog.models import ImportJob
+from catalog import imports
+from catalog.errors import CatalogError
+from catalog.models import ImportJob, VendorMember, utcnow
+from catalog.vendors import NotMember
 from deployer.errors import ConversionFailed
-from marketplace import import_work
-from marketplace.db import read_session
+from marketplace import import_work, importing
+from marketplace.db import read_session, transaction
+from marketplace.errors import MarketError, NotAllowed
+from marketplace.models import Account
+from marketplace.people_errors import AccountDisabled
 from tests.marketplace.inside import Inside
 from tests.marketplace.test_publishing import Importing, prove, vendor_of
 
@@ -58,3 +64,73 @@ def test_an_import_asked_for_earlier_is_held_to_the_same_rule(inside: Inside, tm
     (tmp_path / "m.pkl").write_bytes(pickle.dumps({}))
     with pytest.raises(ConversionFailed, match="a pickle runs code"):
         import_work._converted(Importing(job), tmp_path, "m.pkl", tmp_path / "out")
+
+
+def fall(db: Session, account: UUID, vendor: str) -> None:
+    """The account is a member of the vendor no more."""
+    rows = select(VendorMember).where(VendorMember.account_id == account)
+    db.delete(db.exec(rows).one())
+
+
+def shut(db: Session, account: UUID, vendor: str) -> None:
+    db.get_one(Account, account).disabled = utcnow()
+
+
+def demote(db: Session, account: UUID, vendor: str) -> None:
+    db.get_one(Account, account).roles = ["opc"]
+
+
+def dismiss(db: Session, account: UUID, vendor: str) -> None:
+    db.get_one(Account, account).roles = []
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted", "code"),
+    [
+        (shut, "", AccountDisabled.code),
+        (dismiss, "", NotAllowed.code),
+        (demote, "submitted", NotAllowed.code),
+        (demote, "", ""),
+        (fall, "", NotMember.code),
+    ],
+)
+def test_an_import_and_a_mirror_end_with_the_right_to_them(
+    inside: Inside, change: Any, wanted: str, code: str
+) -> None:
+    maker = vendor_of(inside, "maker", "acme")
+    with transaction(inside.engine) as db:
+        job = imports.create(db, source="hf://a/b", name="acme/m", options={"wanted": wanted}, owner=maker.id)
+        work = importing.Task(inside.services, job.id, job.revision)
+    assert work.job().name == "acme/m"
+    with transaction(inside.engine) as db:
+        change(db, maker.id, "acme")
+    if not code:
+        assert work.job().name == "acme/m"
+        return
+    for ask_again in (work.job, lambda: work.progress(1, 2)):
+        with pytest.raises((CatalogError, MarketError)) as refused:
+            ask_again()
+        assert refused.value.code == code
+
+
+def test_a_listing_at_once_needs_the_right_to_decide(inside: Inside) -> None:
+    maker = vendor_of(inside, "maker", "acme")
+    with transaction(inside.engine) as db, pytest.raises(NotAllowed) as refused:
+        importing.require_standing(db, maker.id, "acme/m", "listed")
+    assert refused.value.facts["permission"] == "reviews:decide"
+
+
+def test_one_import_of_an_account_runs_at_a_time(inside: Inside) -> None:
+    makers = [vendor_of(inside, name, f"{name}-co").id for name in ("wei", "mei")]
+    with transaction(inside.engine) as db:
+        first, second, other = (
+            imports.create(db, source="hf://a/b", name="x/m", options={}, owner=owner)
+            for owner in (makers[0], makers[0], makers[1])
+        )
+        assert imports.may_run(db, first) and imports.may_run(db, other)
+        assert imports.may_run(db, first)  # the same one, after a crash
+        assert not imports.may_run(db, second)
+        assert (second.state, second.revision, first.revision) == ("pending", 2, 1)
+        assert imports.next_of(db, makers[0]) == second and imports.next_of(db, makers[1]) is None
+        imports.set_failed(db, first, "x", {})
+        assert imports.may_run(db, second)

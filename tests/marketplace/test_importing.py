@@ -14,7 +14,7 @@ import pytest
 from catalog.models import ImportJob
 from marketplace.cli.importing import STEPS
 from tests import tiny_models
-from tests.catalog.importers.servers import Answer, little
+from tests.catalog.importers.servers import Answer, dripping, little
 from tests.catalog.sources import FileServer, zip_of
 from tests.marketplace import hubs
 from tests.shop import Shop, wait_until
@@ -82,28 +82,100 @@ def test_an_archive_becomes_a_checked_draft_and_a_listing(shop: Shop, files: Fil
     assert again["version"] == "1.0.1"
 
 
-def test_a_key_in_an_address_is_shown_nowhere(shop: Shop, files: FileServer) -> None:
+def test_a_key_in_an_address_is_shown_nowhere(shop: Shop) -> None:
     """Stores sign their addresses in the query; it is used to fetch, and forgotten afterwards."""
-    files.files["signed.onnx"] = tiny_models.plain_graph()
-    asked = {"source": f"{files.url}/files/signed.onnx?Signature=SECRET,SECRET", "wanted": "listed"}
-    words = {"license": "MIT"}
-    job = checked(shop, begin(shop, **asked, name="acme/signed", options=words))
-    assert job["version_state"] == "listed", publication(shop, job)["checks"]
-    assert any("Signature=SECRET,SECRET" in path for path, _ in files.requests)
-    missing = {"source": f"{files.url}/files/gone.onnx?Signature=SECRET", "every": 3600}
-    failed = ended(shop, begin(shop, **missing, options=words))
-    assert (failed["state"], failed["name"]) == ("failed", "acme/gone")
+
+    def answer(path: str, headers: dict[str, str]) -> Answer:
+        return (200, {}, tiny_models.plain_graph()) if path.startswith("/signed") else (404, {}, b"")
+
+    words = {"license": "MIT", "title_zh": "签名", "title_en": "Signed"}
+    with little(answer) as server:
+        source = f"{server.url}/signed.onnx?Signature=SECRET,SECRET"
+        job = checked(shop, begin(shop, source, wanted="listed", options=words))
+        assert job["version_state"] == "listed", publication(shop, job)["checks"]
+        assert all(path.endswith("?Signature=SECRET,SECRET") for path, _ in server.asked)
+        gone = f"{server.url}/gone.onnx?Signature=SECRET"
+        failed = ended(shop, begin(shop, gone, every=3600, options=words))
+    assert (job["name"], failed["name"], failed["state"]) == ("acme/signed", "acme/gone", "failed")
     seen = ["/api/listings/acme/signed", "/listings/acme/signed", "/api/passports/acme/signed/1.0.0"]
     seen += [f"/hf/acme/signed/resolve/main/{name}" for name in ("market.yaml", "README.md")]
     with shop.api as api:
         told = [api.get(path) for path in (*seen, "/api/audit", "/api/imports", "/api/mirrors")]
-    with httpx.Client(base_url=shop.url) as stranger:
-        told += [stranger.get(path) for path in seen]
+        with httpx.Client(base_url=shop.url) as stranger:
+            told += [stranger.get(path) for path in seen]
     assert [(one.url.path, one.status_code) for one in told if "SECRET" in one.text or one.is_error] == []
     with hubs.database(shop) as db:
-        kept = db.get_one(ImportJob, UUID(job["id"]))
-        assert "SECRET" not in str(kept.model_dump())
+        assert "SECRET" not in str(db.get_one(ImportJob, UUID(job["id"])).model_dump())
     assert shop.market("mirrors", "remove", "acme/gone", "-y").returncode == 0
+
+
+def of(shop: Shop, name: str, vendor: str) -> httpx.Client:
+    """An account of its own that acts for a vendor of its own."""
+    with shop.api as api:
+        link = api.post("/api/accounts", json={"name": name, "roles": ["vendor"]}).json()["link"]
+    with httpx.Client(base_url=shop.url, follow_redirects=True) as browser:
+        browser.get(link.removeprefix(shop.url))
+        asked = {"name": "test", "scopes": [], "days": 1}
+        made = browser.post("/api/tokens", json=asked, headers={"Origin": shop.url})
+    told = {"Authorization": f"Bearer {made.json()['token']}", "Accept-Language": "en"}
+    client = httpx.Client(base_url=shop.url, headers=told, timeout=60)
+    titles = {"title_zh": vendor, "title_en": vendor}
+    assert client.post("/api/vendors", json={"name": vendor, **titles}).is_success
+    return client
+
+
+CRAWLS = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
+
+
+def test_who_imports_from_a_slow_source_waits_alone(shop: Shop, files: FileServer) -> None:
+    """One import of an account runs at a time; operators see everybody's, and may end them."""
+    files.files["quick.onnx"] = tiny_models.plain_graph()
+    quick = f"{files.url}/files/quick.onnx"
+
+    def ask(client: httpx.Client, source: str, name: str) -> dict[str, Any]:
+        return client.post("/api/imports", json={"source": source, "name": name}).raise_for_status().json()
+
+    with dripping(CRAWLS) as slow, of(shop, "wei", "wei-co") as wei, of(shop, "mei", "mei-co") as mei:
+        first = ask(wei, f"{slow}/m.onnx", "wei-co/slow")
+        wait_until(lambda: see(shop, first)["step"] == "fetch", within=60, what="it is being fetched")
+        others = [ask(wei, f"{slow}/m.onnx", f"wei-co/slow-{n}") for n in range(5)]
+        last = ask(wei, quick, "wei-co/quick")
+        assert ended(shop, ask(mei, quick, "mei-co/quick"))["state"] == "done"
+        assert [see(shop, job)["state"] for job in (first, *others, last)] == ["running"] + ["pending"] * 6
+        assert mei.get(f"/api/imports/{first['id']}").status_code == 404
+        assert mei.post(f"/api/imports/{first['id']}/cancel").status_code == 404
+        assert mei.get("/api/imports?everybody=true").status_code == 403
+        told = shop.market("imports", "--everybody", "--json")
+        names = {one["name"] for one in json.loads(told.stdout)["items"]}
+        assert {"wei-co/slow", "mei-co/quick"} <= names
+        for job in (*others, first):
+            assert shop.market("imports", "cancel", job["id"]).returncode == 0
+        assert ended(shop, last)["state"] == "done"
+        assert {ended(shop, job)["state"] for job in (first, *others)} == {"cancelled"}
+
+
+def test_nothing_goes_on_in_the_name_of_a_disabled_account(shop: Shop, files: FileServer) -> None:
+    files.files["kept.onnx"] = tiny_models.plain_graph()
+
+    def mirrors() -> dict[str, Any]:
+        with shop.api as api:
+            found = api.get("/api/mirrors?everybody=true").raise_for_status().json()["items"]
+        return {one["name"]: one for one in found}
+
+    with dripping(CRAWLS) as slow, of(shop, "lin", "lin-co") as lin, shop.api as api:
+        kept = {"source": f"{files.url}/files/kept.onnx", "name": "lin-co/kept", "every": 3600}
+        assert ended(shop, lin.post("/api/imports", json=kept).json())["state"] == "done"
+        running = lin.post("/api/imports", json={"source": f"{slow}/m.onnx", "name": "lin-co/slow"}).json()
+        wait_until(lambda: see(shop, running)["step"] == "fetch", within=60, what="it is being fetched")
+        assert api.post("/api/accounts/lin/disable").is_success
+        told = ended(shop, running)
+        assert (told["state"], told["error"]["code"]) == ("failed", "account-disabled")
+        assert not mirrors()["lin-co/kept"]["enabled"]
+        assert api.post("/api/accounts/lin/enable").is_success
+        assert mirrors()["lin-co/kept"]["enabled"]
+        assert lin.delete("/api/mirrors/acme/kept").status_code == 404
+        assert api.delete("/api/mirrors/lin-co/kept").is_success
+        assert "lin-co/kept" not in mirrors()
 
 
 def test_the_command_line_tells_the_steps(shop: Shop, files: FileServer, tmp_path: Path) -> None:

@@ -93,8 +93,12 @@ class Connection:
         insecure: bool,
         pace: Pace,
         transport: httpx.BaseTransport | None = None,
+        anonymous: bool = False,
     ) -> None:
-        """`repositories` says what is done where: {"a/b": "pull,push"}; `transport` replaces httpx's own."""
+        """`repositories` says what is done where: {"a/b": "pull,push"}; `transport` replaces httpx's own.
+
+        `anonymous` leaves the credentials of `docker login` out.
+        """
         self.reference = reference
         self.pace = pace
         self._plain = insecure or reference.loopback
@@ -107,6 +111,7 @@ class Connection:
             trust_env=transport is None and not reference.loopback,
             transport=transport,
         )
+        self._anonymous = anonymous
         self._authorization = ""
         self._signing_in = threading.Lock()
         self._denied: RegistryRefused | None = None
@@ -263,7 +268,7 @@ class Connection:
 
     def _answered(self, response: httpx.Response) -> str:
         offered = authority.challenges(response.headers)
-        known = credentials.find(self.reference)
+        known = None if self._anonymous else credentials.find(self.reference)
         if (told := offered.get("bearer")) and told.get("realm"):
             return f"Bearer {self._token(told, known)}"
         if "basic" in offered and known and known.user:

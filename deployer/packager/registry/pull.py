@@ -42,6 +42,7 @@ def pull(
     insecure: bool = False,
     pace: Pace | None = None,
     transport: httpx.BaseTransport | None = None,
+    anonymous: bool = False,
 ) -> Descriptor:
     """Fetch what the layout lacks; without a platform all those of an index. Returns the root's descriptor.
 
@@ -51,7 +52,7 @@ def pull(
     wanted = reference if isinstance(reference, Reference) else Reference.parse(reference)
     rights = {wanted.repository: "pull"}
     with Connection(
-        wanted, rights, insecure=insecure, pace=pace or Pace(), transport=transport
+        wanted, rights, insecure=insecure, pace=pace or Pace(), transport=transport, anonymous=anonymous
     ) as connection:
         root, content = manifests.get(connection, wanted.target)
         if platform is not None and root.media_type in manifests.INDEXES:

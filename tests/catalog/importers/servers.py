@@ -1,6 +1,8 @@
 """Small real servers on the loopback: whatever a handler answers, over HTTP or TLS."""
 
+import contextlib
 import datetime
+import socketserver
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -64,6 +66,31 @@ def little(answering: Answering, context: ssl.SSLContext | None = None) -> Itera
     server._http.shutdown()
     server._http.server_close()
     server._thread.join()
+
+
+@contextmanager
+def dripping(head: bytes, *, every: float = 0.02) -> Iterator[str]:
+    """The address of a server that sends a beginning at once, and then a byte now and then, for ever."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1 << 16)
+            with contextlib.suppress(OSError):  # the client hangs up
+                self.request.sendall(head)
+                while not over.wait(every):
+                    self.request.sendall(b"x")
+
+    class Server(socketserver.ThreadingTCPServer):
+        allow_reuse_address, daemon_threads = True, True
+
+    over = threading.Event()
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        over.set()
+        server.shutdown()
+        thread.join()
 
 
 def certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:

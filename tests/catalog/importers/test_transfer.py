@@ -1,20 +1,17 @@
 import hashlib
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import pytest
 
 from catalog import storage
 from catalog.errors import DigestMismatch, SourceMissing, SourceUnreachable, StorageFull
-from catalog.importers import transfer
+from catalog.importers import pace, transfer, web
 from catalog.importers.errors import ImportTooLarge, SourceDenied
-from catalog.importers.plans import Plan, require_place
+from catalog.importers.plans import Plan, fetch, require_place
 from catalog.importers.reach import read_reach
-from catalog.importers.transfer import Remote, bring, forget, web_opener
-from tests.catalog.importers.servers import Answer, little
+from catalog.importers.transfer import Remote, bring, forget, hub_client, hub_opener, web_opener
+from tests.catalog.importers.servers import Answer, dripping, little
 from tests.catalog.sources import QUICK, Fault, FileServer
 
 CONTENT = bytes(range(256)) * 8000
@@ -137,22 +134,50 @@ def test_what_was_left_is_forgotten(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_download_that_crawls_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "OVER", 0.3)
+LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
 
-    @dataclass
-    class Crawling:
-        status: int = 200
-        headers: dict[str, str] = field(default_factory=dict)
 
-        def pieces(self) -> Iterator[bytes]:
-            while True:
-                time.sleep(0.05)
-                yield b"x"
+@pytest.mark.parametrize("kind", ["web", "hub"])
+def test_a_download_that_crawls_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(pace, "OVER", 0.3)
+    with dripping(LONG) as url, hub_client() as client:
+        opener = OPENER if kind == "web" else hub_opener(client, "it")
+        with pytest.raises(SourceUnreachable, match="bytes a second"):
+            bring(opener, _remote(url), tmp_path / "a.bin", patience=QUICK)
 
-    @contextmanager
-    def opener(url: str, headers: Mapping[str, str]) -> Iterator[Crawling]:
-        yield Crawling()
 
-    with pytest.raises(SourceUnreachable, match="bytes a second"):
-        bring(opener, _remote("http://127.0.0.1:9/x"), tmp_path / "a.bin", patience=QUICK)
+def test_all_of_an_import_comes_within_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "LONGEST", 0.3)
+    with dripping(LONG) as url:
+        plan = Plan(f"{url}/x?key=SECRET", "", (_remote(url),), OPENER)
+        with pytest.raises(SourceUnreachable, match="not all of it came within 0 h") as ended:
+            fetch(plan, tmp_path, patience=QUICK)
+    assert ended.value.facts["source"] == f"{url}/x"
+
+
+def test_a_head_that_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte comes in time, and the whole does not."""
+    monkeypatch.setattr(web, "HEAD", 0.3)
+    with (
+        dripping(b"HTTP/1.1 200 OK\r\nX: ") as url,
+        pytest.raises(SourceUnreachable, match="no answer in time"),
+        OPENER(url, {}),
+    ):
+        raise AssertionError("it has no head")
+
+
+@pytest.mark.parametrize(
+    ("head", "seconds", "over"),
+    [(b"HTTP/1.1 200 OK\r\nX: ", 0.3, 120.0), (LONG, 0.3, 120.0), (LONG, 60.0, 0.3)],
+)
+def test_a_registry_that_crawls_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, head: bytes, seconds: float, over: float
+) -> None:
+    monkeypatch.setattr(pace, "OVER", over)
+    with (
+        dripping(head) as url,
+        web.PinnedTransport(read_reach("127.0.0.1"), "it", seconds) as transport,
+        httpx.Client(transport=transport) as client,
+        pytest.raises(httpx.ReadTimeout),
+    ):
+        client.get(url)
