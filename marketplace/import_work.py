@@ -9,6 +9,7 @@ offer.json; a killed import goes on from it. Files enter the draft by being move
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ from marketplace.permissions import Permission, permissions_of
 from marketplace.services import Services
 
 OFFER = "offer.json"
+_CONVERTING = threading.BoundedSemaphore(2)  # each may take half of the machine's memory
 CONVERTS = frozenset({"columns", "bound", "context"})
 """What a shop's conversions may be told; never a path of this machine, nor that a pickle is to be trusted."""
 
@@ -217,7 +219,12 @@ def _converted(work: Work, made: Path, model: str, out: Path) -> str:
     shutil.rmtree(out, ignore_errors=True)
     told = work.job().options.get("convert", {})
     options = {name: value for name, value in told.items() if name in CONVERTS}
-    convert_source(made / model, out, options, work.progress)
+    while not _CONVERTING.acquire(timeout=0.5):
+        work.progress(0, 0, "")
+    try:
+        convert_source(made / model, out, options, work.progress)
+    finally:
+        _CONVERTING.release()
     (made / model).unlink()
     for path in sorted(out.iterdir()):
         target = made / path.name

@@ -330,9 +330,12 @@ def _claim(services: Services, uid: UUID, revision: int) -> None:
 
 def _begin_next(services: Services, uid: UUID) -> None:
     """An import ended: the next one of its account's is for the queue."""
-    with read_session(services.engine) as db:
-        ended = db.get(ImportJob, uid)
-        job = imports.next_of(db, ended.owner) if ended is not None else None
+    with transaction(services.engine) as db:
+        ended, job = db.get(ImportJob, uid), None
+        if ended is not None:
+            # One that steps aside in this moment is waited for: it is to be begun as its next run.
+            db.get_one(Account, ended.owner, with_for_update=True)
+            job = imports.next_of(db, ended.owner)
         db.expunge_all()
     if job is not None:
         import_work.beside_the_step(lambda: enqueue(job))

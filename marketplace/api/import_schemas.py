@@ -102,7 +102,7 @@ def mirror_out(mirror: Mirror, lang: str) -> MirrorOut:
     return MirrorOut(
         name=mirror.name,
         source=shown(mirror.source),
-        pinned=mirror.pinned,
+        pinned=shown(mirror.pinned),
         period=mirror.period,
         enabled=mirror.enabled,
         wanted=str(mirror.options.get("wanted", "")),

@@ -1,6 +1,7 @@
 """What may be asked of an import, and what is written down of it."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,14 +13,18 @@ from sqlmodel import Session, select
 
 from catalog import imports
 from catalog.errors import CatalogError
+from catalog.importers.hints import Hints
 from catalog.models import ImportJob, VendorMember, utcnow
 from catalog.vendors import NotMember
+from deployer.dry_run import DryRunUnsafe
 from deployer.errors import ConversionFailed
+from deployer.runtimes.process import ProcessRuntime
 from marketplace import import_work, importing
 from marketplace.db import read_session, transaction
 from marketplace.errors import MarketError, NotAllowed
 from marketplace.models import Account
 from marketplace.people_errors import AccountDisabled
+from tests import tiny_models
 from tests.marketplace.inside import Inside
 from tests.marketplace.test_publishing import Importing, prove, vendor_of
 
@@ -134,3 +139,23 @@ def test_one_import_of_an_account_runs_at_a_time(inside: Inside) -> None:
         assert imports.next_of(db, makers[0]) == second and imports.next_of(db, makers[1]) is None
         imports.set_failed(db, first, "x", {})
         assert imports.may_run(db, second)
+
+
+def test_without_a_full_sandbox_nothing_is_converted(inside: Inside, tmp_path: Path) -> None:
+    """Its readers are libraries of many; a graph is taken as it is, and scanned."""
+    bare = {"process": ProcessRuntime(tmp_path / "servers", sandbox=False)}
+    services = replace(inside.services, runtimes=bare)
+    work = Importing(ImportJob(source="m", name="acme/m", owner=uuid4(), options={}))
+    source = tiny_models.write(
+        {"m.pkl": pickle.dumps({}), "m.onnx": tiny_models.plain_graph()}, tmp_path / "in"
+    )
+
+    def lay_out(name: str) -> str:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_bytes((source / name).read_bytes())
+        material = import_work.Material(tmp_path / name, name, Hints())
+        return import_work._lay_out(services, work, material, tmp_path / f"made-{name}", tmp_path)
+
+    assert lay_out("m.onnx") == "m.onnx"
+    with pytest.raises(DryRunUnsafe):
+        lay_out("m.pkl")

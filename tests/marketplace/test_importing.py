@@ -4,6 +4,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -109,19 +110,20 @@ def test_a_key_in_an_address_is_shown_nowhere(shop: Shop) -> None:
     assert shop.market("mirrors", "remove", "acme/gone", "-y").returncode == 0
 
 
-def of(shop: Shop, name: str, vendor: str) -> httpx.Client:
+@contextmanager
+def of(shop: Shop, name: str, vendor: str) -> Iterator[httpx.Client]:
     """An account of its own that acts for a vendor of its own."""
     with shop.api as api:
-        link = api.post("/api/accounts", json={"name": name, "roles": ["vendor"]}).json()["link"]
+        link = api.post("/api/accounts", json={"name": name, "roles": ["vendor"]}).json()["url"]
     with httpx.Client(base_url=shop.url, follow_redirects=True) as browser:
         browser.get(link.removeprefix(shop.url))
         asked = {"name": "test", "scopes": [], "days": 1}
         made = browser.post("/api/tokens", json=asked, headers={"Origin": shop.url})
     told = {"Authorization": f"Bearer {made.json()['token']}", "Accept-Language": "en"}
-    client = httpx.Client(base_url=shop.url, headers=told, timeout=60)
     titles = {"title_zh": vendor, "title_en": vendor}
-    assert client.post("/api/vendors", json={"name": vendor, **titles}).is_success
-    return client
+    with httpx.Client(base_url=shop.url, headers=told, timeout=60) as client:
+        assert client.post("/api/vendors", json={"name": vendor, **titles}).is_success
+        yield client
 
 
 CRAWLS = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
