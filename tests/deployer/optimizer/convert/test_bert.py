@@ -146,8 +146,8 @@ def test_real_conversion_is_whole_and_repeats_to_the_byte(real: Path, tmp_path: 
     assert (tmp_path / "model.onnx").read_bytes() == (real / "model.onnx").read_bytes()
     assert (tmp_path / "tokenizer.json").read_bytes() == real_inputs()["tokenizer"].read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", "tokenizer.json"}
-    # The last step is told again while nothing happens.
-    assert list(dict.fromkeys(told)) == [(done, 8) for done in range(1, 9)]
+    # While nothing happens the last step is told again, at first that there is none.
+    assert [step for step in dict.fromkeys(told) if step != (0, 0)] == [(done, 8) for done in range(1, 9)]
 
 
 ENCODERS: dict[str, tuple[dict[str, Any], str, str, float]] = {

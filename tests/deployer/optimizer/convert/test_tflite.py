@@ -1,5 +1,6 @@
 """TFLite to ONNX: every operator and the shelf's networks against TFLite's own interpreter."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -121,7 +122,8 @@ def test_the_builder_writes_a_file_and_the_same_one_again(tmp_path: Path) -> Non
         )
     one, two = (tmp_path / out / "model.onnx" for out in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()
-    assert told == [1, 2, 1, 2]
+    # While nothing happens the last step is told again, at first that there is none.
+    assert [step for step, _ in itertools.groupby(told) if step] == [1, 2, 1, 2]
     assert onnx.load(one).graph.input[0].type.tensor_type.shape.dim[1].dim_value == 3
 
 

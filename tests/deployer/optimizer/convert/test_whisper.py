@@ -158,7 +158,8 @@ def test_parts_are_joined_and_the_build_repeats_to_the_byte(tmp_path: Path) -> N
     for name in ("encoder.onnx", "decoder.onnx"):
         assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
     assert {path.name for path in (tmp_path / "again").iterdir()} == {"encoder.onnx", "decoder.onnx"}
-    assert told == [(done, 5) for done in range(1, 6)]
+    # While nothing happens the last step is told again, at first that there is none.
+    assert [step for step in dict.fromkeys(told) if step != (0, 0)] == [(done, 5) for done in range(1, 6)]
     parts["weights-2"].write_bytes(whole[5000:-1] + b"?")
     with pytest.raises(ConversionFailed, match="sha256"):
         whisper.convert(parts, tmp_path / "third", options, silent)
