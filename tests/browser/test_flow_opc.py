@@ -106,6 +106,7 @@ def test_deploy_and_try_without_scripts(tab: Opener) -> None:
     view.open("/listings/opc-market/filetype-magika")
     page.locator("#name").fill("scriptless")
     page.get_by_role("button", name="Deploy").click()
+    page.wait_for_url("**/deployments/scriptless*")  # a page that is still on its way cannot be loaded anew
 
     def live() -> bool:
         page.reload()

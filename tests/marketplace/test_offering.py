@@ -117,7 +117,7 @@ def test_its_page_stays_and_says_so(shop: Inside, maker: Account) -> None:
         seen = shop.page("GET", f"/listings/{NAME}", shop.cookie(buyer), headers={"Accept-Language": lang})
         assert (seen.status_code, words in seen.text) == (200, True)
         assert f'action="/listings/{NAME}/deploy"' not in seen.text
-        assert f"market deploy {NAME}" not in seen.text
+        assert 'id="cli"' not in seen.text
         assert "/deployments/d-" in seen.text  # what one has stays in sight
     own = shop.page("GET", f"/vendor/listings/{NAME}/1.0.0", shop.cookie(maker))
     assert "publish it under a new number" in own.text  # this one stands for what was listed
@@ -132,7 +132,7 @@ def test_the_version_before_it_is_offered_instead(shop: Inside, maker: Account) 
     assert shop.ask("GET", f"/api/listings/{NAME}").json()["version"] == "1.0.0"
     assert file_of(shop, "main").status_code == 200
     seen = shop.page("GET", f"/listings/{NAME}")
-    assert f"market deploy {NAME}" in seen.text and "newer checks refuse it" in seen.text
+    assert 'id="cli"' in seen.text and "newer checks refuse it" in seen.text
 
 
 def test_an_agent_that_newer_rules_refuse_is_as_good_as_deleted(shop: Inside) -> None:

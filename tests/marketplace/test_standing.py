@@ -11,12 +11,12 @@ from sqlalchemy import Engine
 from sqlmodel import select
 
 from catalog.models import CheckState, Listing, VersionState
-from deployer.models import Deployment
 from marketplace import passports
 from marketplace.db import read_session, transaction
 from marketplace.models import Account, AuditEvent
 from tests.marketplace import shelves
 from tests.marketplace.inside import Inside, shop_inside
+from tests.marketplace.test_ratings import deploy
 
 NAME = "acme/reader"
 FIREFOX = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
@@ -41,17 +41,7 @@ def goods(inside: Inside) -> Iterator[dict[str, str]]:
         listing, version = shelves.listed(db, NAME)
         version.check_state = CheckState.passed
         shelves.join(db, listing, people["mai"])
-        db.add(
-            Deployment(
-                name="reads",
-                listing=NAME,
-                version="1.0.0",
-                version_digest=version.digest,
-                task="tensors",
-                runtime="process",
-                owner=people["li"].id,
-            )
-        )
+        deploy(db, people["li"], listing)
     yield {name: inside.cookie(account) for name, account in people.items()}
 
 
