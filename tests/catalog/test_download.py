@@ -112,7 +112,7 @@ def test_server_that_stays_busy_is_named(server: FileServer, tmp_path: Path) -> 
     server.faults.append(Fault(times=99, status=503))
     with pytest.raises(SourceUnreachable) as refusal:
         _fetch(server, tmp_path / "thing.bin")
-    assert (refusal.value.facts["source"], refusal.value.facts["why"]) == ("pypi://thing==1", "HTTP 503")
+    assert refusal.value.facts == {"source": "pypi://thing==1", "why": "HTTP 503", "why_zh": "HTTP 503"}
     assert len(server.asked("thing.bin")) == QUICK.attempts
 
 

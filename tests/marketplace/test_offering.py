@@ -132,7 +132,8 @@ def test_the_version_before_it_is_offered_instead(shop: Inside, maker: Account) 
     assert shop.ask("GET", f"/api/listings/{NAME}").json()["version"] == "1.0.0"
     assert file_of(shop, "main").status_code == 200
     seen = shop.page("GET", f"/listings/{NAME}")
-    assert 'id="cli"' in seen.text and "newer checks refuse it" in seen.text
+    command = f"<span>market</span> <span>deploy</span> <span>{NAME}</span>"  # words apart, so that they wrap
+    assert command in seen.text and "newer checks refuse it" in seen.text
 
 
 def test_an_agent_that_newer_rules_refuse_is_as_good_as_deleted(shop: Inside) -> None:
